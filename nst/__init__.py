@@ -1,0 +1,22 @@
+"""Neural style transfer: a photo, a painting, and the photo painted that way.
+
+import nst
+
+nst.stylize("photo.jpg", "painting.jpg", backend="torch").save("out.png")
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["NstError", "Progress", "Result", "__version__", "evaluate", "stylize"]
+
+if TYPE_CHECKING:
+    from nst.api import NstError, Progress, Result, evaluate, stylize
+
+
+def __getattr__(name: str) -> Any:
+    # On first use, so that `nst --help` does not wait for NumPy.
+    if name in __all__:
+        return getattr(importlib.import_module("nst.api"), name)
+    raise AttributeError(f"module 'nst' has no attribute {name!r}")

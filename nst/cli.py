@@ -1,0 +1,389 @@
+"""The command line. Nothing heavy is imported before a command needs it."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import nst
+from nst.options import RECIPE_OPTIONS, to_settings
+
+if TYPE_CHECKING:
+    from nst.api import Prepared, Progress
+
+USER_ERROR = 2
+INTERNAL_ERROR = 70
+INTERRUPTED = 130
+MAIN_JOB = "stylize"
+
+
+class FrontDoor(click.Group):
+    """A group whose main job needs no name: `nst photo.jpg painting.jpg` is `nst stylize photo.jpg painting.jpg`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the main job's name first where the first argument is neither a command nor the group's own option."""
+        own = {option for parameter in self.get_params(ctx) for option in parameter.opts}
+        if args and args[0] not in self.commands and args[0] not in own:
+            args = [MAIN_JOB, *args]
+        return super().parse_args(ctx, args)
+
+
+def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command every option of the recipe table, `--recipe` and `--set`."""
+    for option in reversed(RECIPE_OPTIONS):
+        # None tells a command that the option was not given, so that the recipe's own value stands.
+        kind: dict[str, Any] = {"type": option.type} if option.type is not bool else {"is_flag": True, "default": None}
+        flag = option.flag if option.type is not bool else f"{option.flag}/--no-{option.name}"
+        command = click.option(flag, option.name, help=option.help, **kind)(command)
+    command = click.option("--set", "set_", multiple=True, metavar="KEY=VALUE", help="Any other recipe key.")(command)
+    return click.option("--recipe", "recipe_name", default="default", help="Recipe, or FILE.toml; see `nst recipes`.")(
+        command
+    )
+
+
+def machine_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that choose weights, backend and device."""
+    for option in reversed(
+        [
+            click.option("--backend", help="torch, tf or reference; the installed one, torch if both."),
+            click.option("--weights", help="Weight set or file; see `nst weights list`."),
+            click.option("--device", default="auto", help="auto, cpu, cuda or mps."),
+            click.option("--dtype", default="float32", help="float32 or float64."),
+            click.option("--threads", type=int, help="CPU threads."),
+            click.option("--offline", is_flag=True, help="Never download."),
+            click.option("--allow-large", is_flag=True, help="Accept images over 300 megapixels."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def output_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options about the picture it writes."""
+    for option in reversed(
+        [
+            click.option("-o", "--output", type=click.Path(path_type=Path), help="The picture to write."),
+            click.option("--force", is_flag=True, help="Replace existing files."),
+            click.option("--save-every", type=click.IntRange(min=1), metavar="N", help="Also save every N steps."),
+            click.option("--quiet", is_flag=True, help="Say nothing but errors."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(cls=FrontDoor, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(nst.__version__, prog_name="nst")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Neural style transfer with PyTorch or TensorFlow.
+
+    nst CONTENT STYLE [-o OUT]  paints the photo CONTENT in the style of the painting STYLE.
+    All its options: nst stylize --help.
+    """
+    del debug
+
+
+def _say(quiet: bool) -> Callable[[str], None]:
+    return (lambda message: None) if quiet else (lambda message: click.echo(f"nst: {message}", err=True))
+
+
+def _check_new(path: Path, force: bool) -> None:
+    from nst_spec.errors import NstError
+
+    if path.exists() and not force:
+        raise NstError(f"{path}: exists already; --force overwrites it")
+
+
+def _prepare(content: Any, style: Any, given: dict[str, Any], *, quiet: bool = False) -> "Prepared":
+    from nst.api import prepare
+    from nst_spec.recipe import parse_setting
+
+    machine = {name: given.pop(name) for name in ("backend", "device", "dtype", "threads", "offline", "allow_large")}
+    recipe_name, weights_name = given.pop("recipe_name"), given.pop("weights")
+    # A named option wins over --set.
+    settings = {**dict(map(parse_setting, given.pop("set_"))), **to_settings(given)}
+    return prepare(
+        content,
+        style,
+        recipe_name=recipe_name,
+        weights_name=weights_name,
+        settings=settings,
+        say=_say(quiet),
+        **machine,
+    )
+
+
+@cli.command(MAIN_JOB)
+@click.argument("content")
+@click.argument("style")
+@output_options
+@machine_options
+@recipe_options
+def stylize_command(
+    content: str, style: str, output: Path | None, force: bool, save_every: int | None, quiet: bool, **given: Any
+) -> None:
+    """Paint CONTENT in the style of STYLE."""
+    from nst_spec import images
+
+    output = output or Path(f"{Path(content).stem}-{Path(style).stem}.png")
+    images.check_writable(output, force=force)
+    prepared = _prepare(content, style, given, quiet=quiet)
+    _paint(prepared, output, force=force, save_every=save_every, quiet=quiet)
+
+
+def _paint(prepared: "Prepared", output: Path, *, force: bool, save_every: int | None, quiet: bool) -> None:
+    from nst.api import stylize_prepared
+    from nst.progress import Display, Interrupt, Saver
+
+    saver = Saver(output, save_every, prepared.recipe, force=force)
+
+    def on_step(progress: "Progress") -> bool:
+        display(progress)
+        saver(progress)
+        return interrupt.requested
+
+    with Display(prepared, quiet=quiet) as display, Interrupt(display.say) as interrupt:
+        result = stylize_prepared(prepared, on_step)
+    if result.stopped:
+        click.echo(
+            f"nst: stopped after {len(result.losses)} of {prepared.recipe.steps} steps: {result.stopped}", err=True
+        )
+    click.echo(str(result.save(output, force=force)))
+
+
+@cli.command()
+@output_options
+@machine_options
+@recipe_options
+@click.option("--style-image", "style_name", default="swirls", help="swirls, waves or mosaic.")
+def demo(output: Path | None, force: bool, save_every: int | None, quiet: bool, style_name: str, **given: Any) -> None:
+    """Stylise the drawn example images, without network."""
+    from nst import examples
+    from nst_spec import images
+    from nst_spec.errors import not_accepted
+
+    if style_name not in examples.STYLES:
+        raise not_accepted("--style-image", style_name, examples.STYLES)
+    output = output or Path("nst-demo.png")
+    images.check_writable(output, force=force)
+    given |= {"offline": True} | {name: value for name, value in DEMO.items() if given[name] is None}
+    prepared = _prepare(examples.CONTENT, examples.STYLES[style_name], given, quiet=quiet)
+    _paint(prepared, output, force=force, save_every=save_every, quiet=quiet)
+
+
+DEMO = {"size": 256, "steps": 150}
+"""What two CPU cores manage in under two minutes with the full-width network."""
+
+
+@cli.command()
+@click.argument("content")
+@click.argument("style")
+@click.option("--image", help="The image to judge; the recipe's initial image if not given.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--save-arrays", type=click.Path(path_type=Path), metavar="F.npz", help="Grams, targets and gradient.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+@machine_options
+@recipe_options
+def evaluate(
+    content: str, style: str, image: str | None, as_json: bool, save_arrays: Path | None, force: bool, **given: Any
+) -> None:
+    """Print every loss term of an image, and the gradient, before any step."""
+    from nst import api, report
+
+    if save_arrays:
+        _check_new(save_arrays, force)
+    allow_large = given["allow_large"]
+    judgement = api.evaluate(_prepare(content, style, given), image, allow_large=allow_large)
+    if save_arrays:
+        report.save_arrays(save_arrays, judgement.evaluation)
+    click.echo(json.dumps(report.as_dict(judgement)) if as_json else report.as_text(judgement))
+
+
+@cli.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list of the whole recipes.")
+@click.pass_context
+def recipes(ctx: click.Context, as_json: bool) -> None:
+    """List the recipes."""
+    from nst_spec import recipe
+
+    if ctx.invoked_subcommand:
+        return
+    found = [recipe.load(name) for name in recipe.names()]
+    if as_json:
+        click.echo(json.dumps([each.model_dump(mode="json") for each in found], indent=2))
+        return
+    width = max(len(each.name) for each in found)
+    for each in found:
+        click.echo(f"{each.name:{width}}  {each.source}")
+
+
+@recipes.command("show")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def show_recipe(name: str, as_json: bool) -> None:
+    """Print a recipe with every default filled in."""
+    from nst import report
+    from nst_spec import recipe
+
+    found = recipe.load(name)
+    click.echo(found.model_dump_json(indent=2) if as_json else report.recipe_as_text(found))
+
+
+@cli.group()
+def weights() -> None:
+    """List, fetch, check and convert weight sets."""
+
+
+@weights.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+def list_weights(as_json: bool) -> None:
+    """List the weight sets: size, licence, attribution."""
+    from nst import report
+
+    click.echo(json.dumps(report.weights_as_list(), indent=2) if as_json else report.weights_as_text())
+
+
+@weights.command("path")
+@click.argument("name")
+def weights_path(name: str) -> None:
+    """Print where a fetched weight set lies."""
+    from nst_spec import weights as sets
+    from nst_spec.errors import NstError
+
+    found = sets.path(name)
+    if found is None:
+        raise NstError(f"{name} is not in the cache; nst weights fetch {name}")
+    click.echo(str(found))
+
+
+@weights.command("fetch")
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Fetch again even if it is there.")
+def fetch_weights(name: str, force: bool) -> None:
+    """Download a weight set into the cache, and check it."""
+    from nst_spec import weights as sets
+
+    click.echo(str(sets.fetch(name, force=force, say=_say(False))))
+
+
+@weights.command("verify")
+@click.argument("name")
+def verify_weights(name: str) -> None:
+    """Check a weight set or file against its hash, and print the SHA-256."""
+    from nst_spec import weights as sets
+
+    click.echo(sets.verify(name))
+
+
+@weights.command("convert")
+@click.argument("source")
+@click.argument("target")
+@click.option("--preprocessing", help="The pixel space the network was trained in, for the header.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+def convert_weights(source: str, target: str, preprocessing: str | None, force: bool) -> None:
+    """Turn a weight file of any known format into safetensors."""
+    from nst_spec import weights as sets
+
+    _check_new(Path(target), force)
+    sets.convert(source, target, preprocessing)
+    click.echo(target)
+
+
+@weights.command("export")
+@click.argument("name")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The safetensors file to write.")
+@click.option("--offline", is_flag=True, help="Never download.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+def export_weights(name: str, output: Path, offline: bool, force: bool) -> None:
+    """Write a weight set as safetensors: conv1_1.weight (OIHW, float32), conv1_1.bias, ..."""
+    from nst_spec import weights as sets
+
+    _check_new(output, force)
+    sets.export(name, output, offline=offline, say=_say(False))
+    click.echo(str(output))
+
+
+@cli.command()
+@click.argument("picture")
+def info(picture: str) -> None:
+    """Print the record that a picture carries."""
+    from nst_spec import images
+
+    click.echo(json.dumps(images.read_record(Path(picture)), indent=2))
+
+
+@cli.command()
+@click.argument("picture")
+@output_options
+@click.option("--content", help="Where the content image is now.")
+@click.option("--style", help="Where the style image is now.")
+@click.option("--start", help="Where the image that the run started from is now.")
+@click.option("--weights", help="Where the weights are now, if they came from a file.")
+@click.option("--backend", help="Another backend than the recorded one.")
+@click.option("--device", help="Another device than the recorded one.")
+@click.option("--threads", type=int, help="CPU threads.")
+@click.option("--offline", is_flag=True, help="Never download.")
+@click.option("--allow-large", is_flag=True, help="Accept images over 300 megapixels.")
+def rerun(picture: str, output: Path | None, force: bool, save_every: int | None, quiet: bool, **given: Any) -> None:
+    """Repeat the run that made a picture, from its record."""
+    from nst.rerun import prepare_again
+    from nst_spec import images
+
+    path = Path(picture)
+    output = output or path.with_name(f"{path.stem}-rerun{path.suffix}")
+    images.check_writable(output, force=force)
+    prepared = prepare_again(path, say=_say(quiet), **given)
+    _paint(prepared, output, force=force, save_every=save_every, quiet=quiet)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0, 2 for a user's mistake, 70 for ours, 130 for Ctrl-C."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    # Accepted anywhere, since it is wanted after the fact.
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        cli.main(arguments, prog_name="nst", standalone_mode=False)
+        sys.stdout.flush()
+        return 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.exceptions.NoArgsIsHelpError as help_wanted:
+        click.echo(help_wanted.ctx.get_help() if help_wanted.ctx else "")
+        return USER_ERROR
+    except click.ClickException as mistake:
+        mistake.show()
+        return USER_ERROR
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("nst: interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone (`nst recipes | head`); that is no error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        return _explain(error)
+
+
+def _explain(error: Exception) -> int:
+    from nst_spec.errors import NstError
+
+    message = " ".join(str(error).split())
+    if isinstance(error, NstError):
+        click.echo(f"nst: {message}", err=True)
+        return USER_ERROR
+    if isinstance(error, MemoryError) or "out of memory" in message.lower() or "OOM" in message:
+        click.echo("nst: out of memory; a smaller --size needs less, and so does --optimizer adam", err=True)
+        return USER_ERROR
+    if isinstance(error, OSError):
+        click.echo(f"nst: {error.filename or 'a file'}: {error.strerror or message}", err=True)
+        return USER_ERROR
+    click.echo(f"nst: internal error: {type(error).__name__}: {message[:300]} (--debug shows where)", err=True)
+    return INTERNAL_ERROR

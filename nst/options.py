@@ -1,0 +1,70 @@
+"""The names under which the command line and the Python API take a recipe's settings: one table for both."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Option:
+    """A setting's name (`--style-taps`, `style_taps=`), the recipe's key, its type, and what it does."""
+
+    name: str
+    key: str
+    type: type
+    help: str
+
+    @property
+    def flag(self) -> str:
+        """The option as typed on the command line."""
+        return "--" + self.name.replace("_", "-")
+
+
+RECIPE_OPTIONS = (
+    Option("size", "size.pixels", int, "Size of the picture, in pixels."),
+    Option("resize", "size.rule", str, "What the size is of: square, long-edge, short-edge or height."),
+    Option("style_resize", "size.style_rule", str, "Style image at its own aspect (own) or the content's (warped)."),
+    Option("style_scale", "size.style_scale", float, "Size of the style image relative to that rule."),
+    Option("steps", "steps", int, "Optimisation steps, all scales together."),
+    Option("strength", "strength", float, "From 0, the content alone, to 1, the style alone; 0.5 is the recipe's own."),
+    Option("alpha", "alpha", float, "Weight of the content loss."),
+    Option("beta", "beta", float, "Weight of the style loss."),
+    Option("tv_weight", "tv.weight", float, "Weight of the total variation."),
+    Option("tv", "tv.form", str, "Form of the total variation."),
+    Option("content_taps", "content.taps", str, "Content taps, for example relu4_2 or relu3_2=0.5,relu4_2."),
+    Option("style_taps", "style.taps", str, "Style taps, likewise."),
+    Option("content_term", "content.term", str, "Form of the content term."),
+    Option("style_term", "style.term", str, "Form of the style term."),
+    Option("gram", "style.gram", str, "Divisor of the Gram matrices."),
+    Option("pooling", "pooling.kind", str, "max or average."),
+    Option("rounding", "pooling.rounding", str, "Pooling of an odd last row or column: floor or ceil."),
+    Option("space", "space", str, "Pixel space that is optimised."),
+    Option("preprocessing", "preprocessing", str, "Pixel space that feeds the network, instead of the weights' own."),
+    Option("init", "init", str, "Start from content, style, noise, or an image FILE."),
+    Option("sigma", "init.sigma", float, "Deviation of the initial noise."),
+    Option("seed", "init.seed", int, "Seed of the initial noise."),
+    Option("optimizer", "optimizer.kind", str, "adam, lbfgs or sgd."),
+    Option("lr", "optimizer.lr", float, "Learning rate."),
+    Option("clamp", "clamp", str, "Keep pixels valid: each-step, final or none."),
+    Option("result", "result", str, "The last image or the best."),
+    Option("guard", "guard", bool, "Go back to the best image when the loss explodes."),
+)
+
+INIT_KINDS = ("content", "style", "noise")
+
+
+def to_settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return recipe settings (nst_spec.recipe.override) for options given by name; None stands for not given.
+
+    Raises TypeError for a name that is no option, as a call with an unknown keyword does.
+    """
+    keys = {option.name: option.key for option in RECIPE_OPTIONS}
+    unknown = [name for name in options if name not in keys]
+    if unknown:
+        raise TypeError(f"unexpected option {unknown[0]!r}; accepted: {', '.join(keys)}")
+    settings = {keys[name]: value for name, value in options.items() if value is not None}
+    init = settings.pop("init", None)
+    if init is not None:
+        named = init in INIT_KINDS
+        settings |= {"init.kind": init} if named else {"init.kind": "file", "init.file": str(init)}
+    return settings

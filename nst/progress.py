@@ -1,0 +1,112 @@
+"""What a user sees and can do while a run goes on: the display, pictures on the way, Ctrl-C."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from tqdm import tqdm
+
+from nst_spec import images
+from nst_spec.recipe import Recipe
+from nst_spec.run import Progress
+
+if TYPE_CHECKING:
+    from nst.api import Prepared
+
+PLAIN_LINES = 10
+"""Lines that a whole run prints where the output is no terminal."""
+
+
+class Display:
+    """A bar with losses, speed and time left on a terminal; plain lines elsewhere; nothing if quiet."""
+
+    def __init__(self, prepared: "Prepared", *, quiet: bool) -> None:
+        self.quiet = quiet
+        self.steps = prepared.recipe.steps
+        self.bar: Any = None
+        self.started = time.monotonic()
+        backend, weights = prepared.backend, prepared.inputs.weights
+        self.say(
+            f"recipe {prepared.recipe.name}, {backend.name} on {backend.device}, weights {weights.name}, "
+            f"{self.steps} steps"
+        )
+        if not quiet and sys.stderr.isatty():
+            self.bar = tqdm(
+                total=self.steps,
+                unit="step",
+                dynamic_ncols=True,
+                bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}] {desc}",
+            )
+
+    def say(self, message: str) -> None:
+        """Print a line above the bar."""
+        if not self.quiet:
+            tqdm.write(f"nst: {message}", file=sys.stderr)
+
+    def __call__(self, progress: Progress) -> None:
+        """Show a step."""
+        losses = progress.losses
+        size = f"{progress.width}x{progress.height}"
+        text = f"{size} loss {losses.total:.4g} (content {losses.content:.3g}, style {losses.style:.3g})"
+        if self.bar is not None:
+            self.bar.set_description_str(text, refresh=False)
+            self.bar.update()
+        elif (
+            progress.step == 1
+            or progress.step * PLAIN_LINES // self.steps > (progress.step - 1) * PLAIN_LINES // self.steps
+        ):
+            elapsed = time.monotonic() - self.started
+            left = elapsed / progress.step * (self.steps - progress.step)
+            self.say(
+                f"step {progress.step}/{self.steps} {text} ({progress.step / elapsed:.2g} steps/s, {left:.0f} s left)"
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+class Saver:
+    """Saves the picture on the way every N steps, as OUT-0050.png; checked for existing files before the run."""
+
+    def __init__(self, output: Path, every: int | None, recipe: Recipe, *, force: bool) -> None:
+        self.output, self.every, self.force = output, every, force
+        self.digits = max(4, len(str(recipe.steps)))
+        for step in range(every, recipe.steps + 1, every) if every else ():
+            images.check_writable(self.path(step), force=force)
+
+    def path(self, step: int) -> Path:
+        """Return the name of the picture after a step."""
+        return self.output.with_name(f"{self.output.stem}-{step:0{self.digits}d}{self.output.suffix}")
+
+    def __call__(self, progress: Progress) -> None:
+        """Save the picture if it is time to."""
+        if self.every and progress.step % self.every == 0:
+            images.write(self.path(progress.step), progress.image(), None, force=self.force)
+
+
+class Interrupt:
+    """Turns the first Ctrl-C into a request to stop after the step; a second one interrupts at once."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
+        self.requested = False
+
+    def __enter__(self) -> Self:
+        self.before = signal.signal(signal.SIGINT, self._request)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        signal.signal(signal.SIGINT, self.before)
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, self.before)
+        self.requested = True
+        self.say("stopping after this step and writing the picture; Ctrl-C again to quit without it")

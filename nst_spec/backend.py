@@ -1,0 +1,204 @@
+"""What a backend promises, in neutral arrays, and how one is found.
+
+An image is (H, W, 3), RGB, [0, 1]; features are (H, W, C); Gram matrices (C, C). Layout and device are a backend's
+private matter. A new backend is one folder and one entry point in the group `nst.backends`.
+"""
+
+import importlib
+import importlib.util
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nst_spec.errors import NstError, not_accepted
+from nst_spec.losses import total_loss
+from nst_spec.recipe import Recipe
+from nst_spec.weights import WeightSet
+
+Image = NDArray[np.floating]
+DType = Literal["float32", "float64"]
+DTYPES = ("float32", "float64")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PREFERENCE = ("torch", "tf")
+"""The order in which an unnamed backend is chosen among the installed ones."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is minimised: a recipe, the network's weights and input space, and both images at the scale's size."""
+
+    recipe: Recipe
+    weights: WeightSet
+    preprocessing: str
+    content: Image
+    style: Image
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The loss and its parts.
+
+    A term includes its tap's weight, `content` and `style` are the sums of their terms, `tv` is without its weight.
+    """
+
+    content_terms: Mapping[str, float]
+    style_terms: Mapping[str, float]
+    tv: float
+    content: float
+    style: float
+    total: float
+
+    @classmethod
+    def of(cls, recipe: Recipe, values: Sequence[float]) -> "Losses":
+        """Return the losses for the terms' values, in the order of `term_names`."""
+        content = dict(zip(recipe.content.taps, values, strict=False))
+        style = dict(zip(recipe.style.taps, values[len(content) :], strict=False))
+        sums = math.fsum(content.values()), math.fsum(style.values()), values[-1]
+        return cls(content, style, sums[2], sums[0], sums[1], total_loss(*sums, recipe.term_weights))
+
+    @property
+    def not_finite(self) -> str | None:
+        """The first term that is infinite or not a number, as a user would call it, or None."""
+        for kind, terms in (("content", self.content_terms), ("style", self.style_terms)):
+            for tap, value in terms.items():
+                if not math.isfinite(value):
+                    return f"the {kind} term of {tap}"
+        if not math.isfinite(self.tv):
+            return "the total variation"
+        return None if math.isfinite(self.total) else "the total loss"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One image judged: losses, gradient of the total loss (H, W, 3) by the image in [0, 1] RGB, Grams, targets."""
+
+    losses: Losses
+    gradient: Image
+    grams: Mapping[str, Image]
+    targets: Mapping[str, Image]
+
+
+class Descent(Protocol):
+    """One optimisation at one size. The variable, its gradient and the optimiser's state stay on the device."""
+
+    def evaluate(self) -> Losses:
+        """Compute losses and gradient of the current image."""
+
+    def update(self) -> None:
+        """Take the optimiser's step from the last evaluation, then clamp if the recipe clamps each step."""
+
+    def keep(self) -> None:
+        """Remember the current image."""
+
+    def restore(self) -> None:
+        """Go back to the remembered image and clear the optimiser's history."""
+
+    def image(self) -> Image:
+        """Return the current image, unclipped."""
+
+    def kept(self) -> Image:
+        """Return the remembered image, unclipped."""
+
+
+class Objective(Protocol):
+    """A problem whose targets have been computed, ready to judge images of the content image's size."""
+
+    def features(self, image: Image) -> dict[str, Image]:
+        """Return the features (H, W, C) at every tap of the recipe."""
+
+    def evaluate(self, image: Image) -> Evaluation:
+        """Return losses, gradient and Gram matrices of an image."""
+
+    def descent(self, image: Image) -> Descent:
+        """Return an optimisation that starts from an image."""
+
+
+class Backend(Protocol):
+    """A framework on a device, in a precision."""
+
+    name: str
+    device: str
+    dtype: DType
+
+    def versions(self) -> dict[str, str]:
+        """Return what produced the numbers: framework and libraries with their versions."""
+
+    def objective(self, problem: Problem) -> Objective:
+        """Return the problem with the network built and the targets computed."""
+
+
+def _entry_points() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group="nst.backends")}
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all backends, installed framework or not."""
+    return tuple(sorted(_entry_points()))
+
+
+def _missing_framework(entry: EntryPoint) -> str | None:
+    package = importlib.import_module(entry.module.partition(".")[0])
+    framework: str | None = getattr(package, "FRAMEWORK", None)
+    return framework if framework and importlib.util.find_spec(framework) is None else None
+
+
+def installed() -> tuple[str, ...]:
+    """Return the backends whose framework is installed, the preferred one first; imports no framework."""
+    found = [name for name, entry in _entry_points().items() if _missing_framework(entry) is None]
+    return tuple(sorted(found, key=lambda n: (PREFERENCE.index(n) if n in PREFERENCE else len(PREFERENCE), n)))
+
+
+def default_name() -> str:
+    """Return the backend to use when none is named: torch, else tf.
+
+    Raises NstError naming the extras to install when there is neither.
+    """
+    for name in installed():
+        if name in PREFERENCE:
+            return name
+    ways = " or ".join(f"pip install 'nst[{name}]'" for name in PREFERENCE)
+    raise NstError(f"no backend is installed: {ways}")
+
+
+def load(
+    name: str | None = None, *, device: str = "auto", dtype: str = "float32", threads: int | None = None
+) -> Backend:
+    """Return a backend, importing its framework.
+
+    `device` is one of DEVICES, `dtype` one of DTYPES, `threads` the number of CPU threads (None: the framework's own).
+
+    Raises NstError for an unknown name, device or dtype, and for a missing framework, naming the extra to install.
+    """
+    name = name or default_name()
+    entries = _entry_points()
+    if name not in entries:
+        raise not_accepted("backend", name, sorted(entries))
+    for what, received, accepted in (("device", device, DEVICES), ("dtype", dtype, DTYPES)):
+        if received not in accepted:
+            raise not_accepted(what, received, accepted)
+    if threads is not None and threads < 1:
+        raise NstError(f"threads: expected 1 or more, received {threads}")
+    framework = _missing_framework(entries[name])
+    if framework:
+        raise NstError(f"backend {name}: {framework} is not installed; pip install 'nst[{name}]'")
+    module: Any = entries[name].load()
+    backend: Backend = module.Backend(device=device, dtype=dtype, threads=threads)
+    return backend
+
+
+def choose_device(requested: str, available: Iterable[str], *, backend: str) -> str:
+    """Return the device to use: the one requested, or for `auto` the first available one.
+
+    Raises NstError naming the devices that the backend can use here.
+    """
+    available = tuple(available)
+    if requested == "auto":
+        return available[0]
+    if requested not in available:
+        raise not_accepted(f"device for {backend} on this machine", requested, available)
+    return requested

@@ -1,0 +1,352 @@
+"""A recipe: everything that changes a number, as frozen data read from strict TOML.
+
+`recipes/*.toml` hold one published system each. Every field is stated there or has its default here, and nowhere else.
+"""
+
+import tomllib
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from nst_spec import vgg19
+from nst_spec.errors import NstError, not_accepted
+from nst_spec.losses import CONTENT_FACTORS, GRAM_DIVISORS, STYLE_FACTORS, TV_FORMS
+from nst_spec.preprocessing import SPACES
+from nst_spec.sizes import RESIZE_RULES, STYLE_RULES
+
+FOLDER = Path(__file__).parent / "recipes"
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+def _one_of(accepted: Collection[str]) -> AfterValidator:
+    def check(value: str) -> str:
+        if value not in accepted:
+            raise ValueError(f"received {value!r}; accepted: {', '.join(accepted)}")
+        return value
+
+    return AfterValidator(check)
+
+
+Space = Annotated[str, _one_of(SPACES)]
+
+
+class Part(BaseModel):
+    """A section of a recipe: frozen, strict about types, closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class Pooling(Part):
+    """How the network pools 2 x 2 at stride 2, and what happens to an odd last row or column."""
+
+    kind: Literal["max", "average"] = "max"
+    rounding: Literal["floor", "ceil"] = "floor"
+
+
+class Size(Part):
+    """The finest scale's size in pixels and the rules that make it from an image's own size (see sizes.py)."""
+
+    rule: Annotated[str, _one_of(RESIZE_RULES)]
+    pixels: Count
+    style_rule: Annotated[str, _one_of(STYLE_RULES)] = "own"
+    style_scale: Positive = 1.0
+
+
+class Scale(Part):
+    """One scale of a run: its size as a fraction of the finest one, and its steps."""
+
+    fraction: Positive
+    steps: Annotated[int, Field(ge=0)]
+
+
+class Content(Part):
+    """The content term: its form (losses.py) and the weight of each tap."""
+
+    term: Annotated[str, _one_of(CONTENT_FACTORS)]
+    taps: dict[str, NotNegative]
+
+
+class Style(Part):
+    """The style term: Gram divisor and form (losses.py), and the weight of each tap."""
+
+    gram: Annotated[str, _one_of(GRAM_DIVISORS)]
+    term: Annotated[str, _one_of(STYLE_FACTORS)]
+    taps: dict[str, NotNegative]
+
+
+class TotalVariation(Part):
+    """The total-variation term on the optimised variable."""
+
+    form: Annotated[str, _one_of(TV_FORMS)] = "l1"
+    weight: NotNegative = 0.0
+
+
+class Init(Part):
+    """The image a run starts from; noise has mean zero and deviation `sigma` in the optimised pixel space."""
+
+    kind: Literal["content", "style", "noise", "file"] = "content"
+    file: str | None = None
+    sigma: Positive = 1.0
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class Adam(Part):
+    """Adam's constants; `convention` says where epsilon stands (optimizers.py)."""
+
+    kind: Literal["adam"] = "adam"
+    lr: Positive
+    beta1: Decay = 0.9
+    beta2: Decay = 0.999
+    epsilon: Positive = 1e-8
+    convention: Literal["torch", "hat"] = "torch"
+
+
+class LBFGS(Part):
+    """The constants of L-BFGS without line search."""
+
+    kind: Literal["lbfgs"] = "lbfgs"
+    lr: Positive = 1.0
+    history: Count = 100
+    tolerance_grad: Finite = 1e-7
+    tolerance_change: Finite = 1e-9
+
+
+class SGD(Part):
+    """The constants of gradient descent with exponential decay."""
+
+    kind: Literal["sgd"] = "sgd"
+    lr: Positive
+    decay_rate: Positive = 1.0
+    decay_steps: Count = 1
+
+
+OPTIMIZERS: Mapping[str, type[Part]] = {"adam": Adam, "lbfgs": LBFGS, "sgd": SGD}
+
+
+class Recipe(Part):
+    """One style-transfer system.
+
+    `preprocessing` is the space that feeds the network, None meaning the weight set's own; `space` is the one the
+    optimiser works in. `clamp`: after each step, at the end, or never, to the image of [0, 1] in that space. `result`:
+    the last image or the one the lowest loss was computed on. `guard`: a loss that is not finite, or over
+    GUARD_FACTOR times the best, restores the best image and clears the optimiser's history. `stages` are short names
+    that choose taps (`--style-taps 1,2`).
+    """
+
+    name: str
+    source: str
+    note: str = ""
+    weights: str
+    preprocessing: Space | None = None
+    space: Space
+    pooling: Pooling = Pooling()
+    size: Size
+    scales: tuple[Scale, ...]
+    content: Content
+    style: Style
+    alpha: NotNegative
+    beta: NotNegative
+    tv: TotalVariation = TotalVariation()
+    init: Init = Init()
+    optimizer: Adam | LBFGS | SGD = Field(discriminator="kind")
+    clamp: Literal["each-step", "final", "none"]
+    result: Literal["last", "best"] = "last"
+    guard: bool = False
+    stages: dict[str, str] = {}
+
+    @field_validator("scales", mode="before")
+    @classmethod
+    def _scales_from_list(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for section in (self.content, self.style):
+            for tap in section.taps:
+                if tap not in vgg19.TAPS:
+                    raise ValueError(str(not_accepted("tap", tap, vgg19.TAPS)))
+        if not self.content.taps and not self.style.taps:
+            raise ValueError("taps: expected at least one content or style tap, received none")
+        if not self.scales:
+            raise ValueError("scales: expected at least one, received none")
+        if self.init.kind == "file" and self.init.file is None:
+            raise ValueError("init.file: expected the path of an image, received nothing")
+        return self
+
+    @property
+    def taps(self) -> tuple[str, ...]:
+        """Every tap of either term, in network order."""
+        return vgg19.check_taps([*self.content.taps, *self.style.taps])
+
+    @property
+    def steps(self) -> int:
+        """The steps of all scales together."""
+        return sum(scale.steps for scale in self.scales)
+
+    @property
+    def term_weights(self) -> tuple[float, float, float]:
+        """Alpha, beta and the total-variation weight, as losses.total_loss takes them."""
+        return self.alpha, self.beta, self.tv.weight
+
+
+GUARD_FACTOR = 10.0
+"""A guarded loss may rise to this many times the best before the best image is restored."""
+
+NEUTRAL_STRENGTH = 0.5
+"""The strength at which alpha and beta are the recipe's own."""
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the recipes that come with the package, `default` first."""
+    return tuple(sorted((path.stem for path in FOLDER.glob("*.toml")), key=lambda name: (name != "default", name)))
+
+
+def load(recipe: str | Path) -> Recipe:
+    """Return a recipe by name, or from a TOML file.
+
+    A file may be `based_on` another recipe: what it states, whole sections at a time, replaces the other's.
+
+    Raises NstError naming the accepted names, or the file, the key and its accepted values.
+    """
+    path = FOLDER / f"{recipe}.toml"
+    if str(recipe) not in names():
+        path = Path(recipe)
+        if path.suffix != ".toml":
+            raise not_accepted("recipe", str(recipe), (*names(), "FILE.toml"))
+    try:
+        data = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise NstError(f"recipe {path.name}: {getattr(error, 'strerror', None) or error}") from error
+    base = load(data.pop("based_on")).model_dump() | {"note": ""} if "based_on" in data else {}
+    return from_dict(base | {"name": path.stem} | data, origin=path.name)
+
+
+def from_dict(data: Mapping[str, Any], *, origin: str = "recipe") -> Recipe:
+    """Return the recipe that the mapping describes; `origin` begins an error's message."""
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise NstError(f"{origin}: {'; '.join(map(_explain, error.errors()))}") from None
+
+
+def _explain(problem: Any) -> str:
+    where = [part for part in problem["loc"] if part not in OPTIMIZERS]
+    key = ".".join(map(str, where))
+    if problem["type"] == "extra_forbidden":
+        return str(not_accepted("unknown key", key, _keys_of(where[:-1], problem["loc"])))
+    if problem["type"] == "missing":
+        return f"{key}: expected a value, received nothing"
+    if problem["type"] == "value_error":
+        return f"{key}{': ' if key else ''}{problem['ctx']['error']}"
+    if problem["type"] == "union_tag_invalid":
+        return str(not_accepted(f"{key}.kind", problem["input"].get("kind"), OPTIMIZERS))
+    return f"{key}: {problem['msg'][0].lower()}{problem['msg'][1:]}, received {problem['input']!r}"
+
+
+def _keys_of(where: list[Any], location: tuple[Any, ...]) -> Iterable[str]:
+    model: Any = Recipe
+    for part in where:
+        if part == "optimizer":
+            model = OPTIMIZERS[next(kind for kind in OPTIMIZERS if kind in location)]
+        elif part == "scales":
+            model = Scale
+        elif isinstance(part, str):
+            model = model.model_fields[part].annotation
+    return tuple(model.model_fields)
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Return key and value of `key=value`, the value read as TOML, or as plain text where it is no TOML.
+
+    Raises NstError where there is no `=`.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise NstError(f"--set: expected key=value, for example optimizer.lr=0.02; received {text!r}")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
+    """Return the recipe with the settings in place of its own.
+
+    Keys are a recipe's fields, dotted (`optimizer.lr`), and three that stand for several fields:
+    `steps` (all scales together, shared out as the recipe does), `strength` (0 to 1: alpha times 2(1 - strength),
+    beta times 2 strength, so 0.5 changes nothing), and a term's `taps` as names or stages
+    (`style.taps = "1,3"` or `"relu1_1=0.5,relu3_1"`; a tap keeps its weight, a new one has 1). Another optimiser's
+    `kind` begins with that optimiser's own defaults.
+
+    Raises NstError naming the key and the accepted values.
+    """
+    data = recipe.model_dump()
+    rest = {key: value for key, value in settings.items() if key not in ("steps", "strength")}
+    for key, value in sorted(rest.items(), key=lambda item: item[0] != "optimizer.kind"):
+        if key in ("content.taps", "style.taps"):
+            section = key.partition(".")[0]
+            data[section]["taps"] = _chosen_taps(value, data[section]["taps"], recipe.stages)
+        elif key == "optimizer.kind" and value != recipe.optimizer.kind:
+            data["optimizer"] = {"kind": value} | ({"lr": recipe.optimizer.lr} if value != "lbfgs" else {})
+        else:
+            _put(data, key, value)
+    if "steps" in settings:
+        data["scales"] = _shared_out(recipe.scales if "scales" not in rest else data["scales"], settings["steps"])
+    if "strength" in settings:
+        strength = settings["strength"]
+        if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 <= strength <= 1:
+            raise NstError(f"strength: expected a number from 0 to 1, received {strength!r}")
+        data["alpha"] *= (1 - strength) / (1 - NEUTRAL_STRENGTH)
+        data["beta"] *= strength / NEUTRAL_STRENGTH
+    return from_dict(data, origin=recipe.name)
+
+
+def _put(data: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        inner = data.get(section)
+        if not isinstance(inner, dict):
+            raise not_accepted("unknown key", key, data)
+        data = inner
+    data[last] = value
+
+
+def _chosen_taps(chosen: Any, weights: Mapping[str, float], stages: Mapping[str, str]) -> dict[str, Any]:
+    if isinstance(chosen, Mapping):
+        return dict(chosen)
+    items = [item.strip() for item in str(chosen).split(",")] if not isinstance(chosen, list) else map(str, chosen)
+    taps: dict[str, Any] = {}
+    for item in items:
+        name, _, weight = item.partition("=")
+        tap = stages.get(name, name)
+        if tap not in vgg19.TAPS:
+            raise not_accepted("tap", name, (*stages, *vgg19.TAPS))
+        try:
+            taps[tap] = float(weight) if weight else weights.get(tap, 1.0)
+        except ValueError:
+            raise NstError(f"tap {name}: expected a number after '=', received {weight!r}") from None
+    return taps
+
+
+def _shared_out(scales: Iterable[Any], steps: Any) -> list[dict[str, Any]]:
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+        raise NstError(f"steps: expected a whole number, 0 or more, received {steps!r}")
+    plan = [scale.model_dump() if isinstance(scale, Scale) else dict(scale) for scale in scales]
+    total = sum(scale["steps"] for scale in plan) or 1
+    done = given = 0
+    for scale in plan:
+        done += scale["steps"]
+        # Cumulative rounding, so that the shares add up to exactly `steps`.
+        share = (2 * steps * done + total) // (2 * total) - given
+        scale["steps"] = share
+        given += share
+    if not any(scale["steps"] for scale in plan) and steps:
+        plan[-1]["steps"] = steps
+    return plan

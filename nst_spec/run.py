@@ -1,0 +1,208 @@
+"""A run: from two pictures and a recipe, scale by scale and step by step, to an image. The same for every backend."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nst_spec import generator, images, preprocessing, sizes, vgg19
+from nst_spec.backend import Backend, Descent, Image, Losses, Problem
+from nst_spec.errors import NstError
+from nst_spec.recipe import GUARD_FACTOR, Recipe
+from nst_spec.weights import WeightSet
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run begins with: both pictures, the picture an `init.kind` of `file` starts from, and the weights.
+
+    `preprocessing` is the pixel space that feeds the network.
+    """
+
+    content: images.Picture
+    style: images.Picture
+    weights: WeightSet
+    preprocessing: str
+    start: images.Picture | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One step done: its number of all steps, its scale of all scales, the size, the losses before the update.
+
+    `image()` fetches the current image (H, W, 3), unclipped.
+    """
+
+    step: int
+    steps: int
+    scale: int
+    scales: int
+    width: int
+    height: int
+    losses: Losses
+    image: Callable[[], Image] = field(repr=False)
+
+
+OnStep = Callable[[Progress], bool | None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run gave: the image (H, W, 3), the losses of every step, and why it stopped early, if it did."""
+
+    image: Image
+    losses: tuple[Losses, ...]
+    stopped: str | None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One scale as it is run: its steps and the (width, height) of both images."""
+
+    steps: int
+    content_size: sizes.Size
+    style_size: sizes.Size
+
+
+def plan(recipe: Recipe, content: images.Picture, style: images.Picture) -> tuple[Stage, ...]:
+    """Return the scales that are run, coarsest first.
+
+    A scale at which an image would be too small for the deepest tap is passed over; the next one takes its steps.
+
+    Raises NstError naming the picture that is too small even at the last scale.
+    """
+    stages = []
+    steps = 0
+    for number, scale in enumerate(recipe.scales, start=1):
+        rule, pixels = recipe.size.rule, max(1, sizes.round_half_up(recipe.size.pixels * scale.fraction))
+        content_size = sizes.resized(*_size(content), rule, pixels)
+        style_size = sizes.style_size(
+            *_size(style), content_size, rule, pixels, recipe.size.style_rule, recipe.size.style_scale
+        )
+        steps += scale.steps
+        try:
+            sizes.check_size(content.name, *content_size, recipe.taps)
+            sizes.check_size(style.name, *style_size, recipe.taps)
+        except NstError:
+            if number == len(recipe.scales):
+                raise
+            continue
+        stages.append(Stage(steps, content_size, style_size))
+        steps = 0
+    return tuple(stages)
+
+
+def problem_at(stage: Stage, recipe: Recipe, inputs: Inputs, dtype: str) -> Problem:
+    """Return what is minimised at a scale, its images in the run's precision.
+
+    Raises NstError when the weight set ends before the deepest tap.
+    """
+    check_weights(recipe, inputs.weights)
+    content = images.fitted(inputs.content.pixels, *stage.content_size).astype(dtype)
+    style = images.fitted(inputs.style.pixels, *stage.style_size).astype(dtype)
+    return Problem(recipe, inputs.weights, inputs.preprocessing, content, style)
+
+
+def check_weights(recipe: Recipe, weights: WeightSet) -> None:
+    """Raise NstError when the weight set ends before the recipe's deepest tap."""
+    for layer in vgg19.layers_to(recipe.taps):
+        if layer in vgg19.CONVOLUTIONS and f"{layer}.weight" not in weights.arrays:
+            raise NstError(
+                f"weights {weights.name}: the recipe's tap {recipe.taps[-1]} needs {layer}, which is missing"
+            )
+
+
+def initial_image(recipe: Recipe, inputs: Inputs, problem: Problem) -> NDArray[np.float64]:
+    """Return the image (H, W, 3) that a run starts from.
+
+    Noise is the generator's, with the recipe's seed and deviation, in the space that is optimised; it is not clipped.
+    """
+    height, width = problem.content.shape[:2]
+    if recipe.init.kind == "noise":
+        noise = generator.normal(recipe.init.seed, (height, width, 3)) * recipe.init.sigma
+        return np.asarray(preprocessing.affine(recipe.space, "unit")(noise), np.float64)
+    if recipe.init.kind == "content":
+        return problem.content.astype(np.float64)
+    start = inputs.style if recipe.init.kind == "style" else inputs.start
+    if start is None:
+        raise NstError("init: expected the image to start from, received none; use --init FILE")
+    return images.fitted(start.pixels, width, height)
+
+
+def run(backend: Backend, recipe: Recipe, inputs: Inputs, on_step: OnStep | None = None) -> Outcome:
+    """Run the recipe: every scale from the coarsest, each starting from the image of the one before.
+
+    `on_step` sees every step; if it returns True, the run ends after that step.
+
+    Raises NstError when an image is too small or the very first loss is not finite, naming the image or the term.
+    """
+    history: list[Losses] = []
+    image: Image | None = None
+    stopped = None
+    stages = plan(recipe, inputs.content, inputs.style)
+    for number, stage in enumerate(stages, start=1):
+        problem = problem_at(stage, recipe, inputs, backend.dtype)
+        width, height = stage.content_size
+        if image is None:
+            image = initial_image(recipe, inputs, problem)
+        else:
+            image = images.resample(image, width, height)
+            # Lanczos overshoots at edges; a run that clamps never leaves the box.
+            image = np.clip(image, 0.0, 1.0) if recipe.clamp == "each-step" else image
+        if not stage.steps:
+            continue
+        descent = backend.objective(problem).descent(image.astype(backend.dtype))
+
+        def see(
+            losses: Losses, number: int = number, width: int = width, height: int = height, descent: Descent = descent
+        ) -> bool:
+            history.append(losses)
+            progress = Progress(len(history), recipe.steps, number, len(stages), width, height, losses, descent.image)
+            return bool(on_step and on_step(progress))
+
+        stopped = descend(descent, recipe, stage.steps, see)
+        if stopped and not history:
+            raise NstError(f"no picture: {stopped}")
+        image = descent.kept() if recipe.result == "best" else descent.image()
+        if stopped:
+            break
+    assert image is not None
+    if recipe.clamp != "none":
+        image = np.clip(image, 0.0, 1.0)
+    return Outcome(image, tuple(history), stopped)
+
+
+def descend(descent: Descent, recipe: Recipe, steps: int, on_step: Callable[[Losses], bool]) -> str | None:
+    """Take the steps of one scale; return why it stopped early, or None.
+
+    A step is one evaluation and one update. The image kept is the one the lowest loss was computed on. A guarded run
+    that meets a loss that is not finite, or over GUARD_FACTOR times the lowest, goes back to the kept image with a
+    cleared history; an unguarded one stops at its last image with a finite loss.
+    """
+    lowest = np.inf
+    keeps_best = recipe.guard or recipe.result == "best"
+    for step in range(1, steps + 1):
+        losses = descent.evaluate()
+        broken = losses.not_finite
+        if recipe.guard and np.isfinite(lowest) and (broken or losses.total > GUARD_FACTOR * lowest):
+            descent.restore()
+            if on_step(losses):
+                return "stopped"
+            continue
+        if broken:
+            if step > 1:
+                descent.restore()
+            return f"{broken} is not finite at step {step}; kept the last good image"
+        if losses.total < lowest or not keeps_best:
+            descent.keep()
+        lowest = min(lowest, losses.total)
+        descent.update()
+        if on_step(losses):
+            return "stopped"
+    return None
+
+
+def _size(picture: images.Picture) -> tuple[int, int]:
+    height, width = picture.pixels.shape[:2]
+    return width, height

@@ -1,0 +1,122 @@
+"""VGG19 as data: its layers in order, its taps, its widths, and what torchvision and Keras call them.
+
+Names follow Gatys et al. with one rule: `conv4_2` is the convolution's output (bias included), `relu4_2` the
+rectified one. Source: Simonyan & Zisserman, "Very Deep Convolutional Networks", ICLR 2015, configuration E.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from nst_spec.errors import NstError, not_accepted
+
+CONVOLUTIONS_PER_BLOCK = (2, 2, 4, 4, 4)
+WIDTHS = (64, 128, 256, 512, 512)
+"""Channels of each block's convolutions in the published network; a narrower network differs in these alone."""
+IMAGE_CHANNELS = 3
+KERNEL_SIZE = 3
+
+CONVOLUTIONS = tuple(
+    f"conv{block}_{index}"
+    for block, count in enumerate(CONVOLUTIONS_PER_BLOCK, start=1)
+    for index in range(1, count + 1)
+)
+
+
+def block_of(layer: str) -> int:
+    """Return the block, 1 to 5, that a layer or tap such as `relu4_2` belongs to."""
+    return int(layer.removeprefix("conv").removeprefix("relu").removeprefix("pool")[0])
+
+
+def rectified(convolution: str) -> str:
+    """Return the name of the ReLU after a convolution: `conv4_2` -> `relu4_2`."""
+    return convolution.replace("conv", "relu")
+
+
+def _layers() -> Iterable[str]:
+    for block, count in enumerate(CONVOLUTIONS_PER_BLOCK, start=1):
+        for index in range(1, count + 1):
+            yield f"conv{block}_{index}"
+            yield f"relu{block}_{index}"
+        yield f"pool{block}"
+
+
+LAYERS = tuple(_layers())
+"""Every layer in order. The position of a layer is its index in torchvision's `vgg19().features`."""
+TAPS = tuple(layer for layer in LAYERS if not layer.startswith("pool"))
+
+
+def torchvision_index(layer: str) -> int:
+    """Return the layer's index in `torchvision.models.vgg19().features`."""
+    return LAYERS.index(layer)
+
+
+def keras_name(layer: str) -> str:
+    """Return the name of the layer in `keras.applications.VGG19`: `conv4_2` -> `block4_conv2`.
+
+    A Keras convolution rectifies its own output, so a convolution and its ReLU share one Keras layer.
+    """
+    block, _, index = layer[4:].partition("_")
+    return f"block{block}_conv{index}" if index else f"block{block}_pool"
+
+
+def check_taps(taps: Iterable[str]) -> tuple[str, ...]:
+    """Return the taps in network order.
+
+    Raises NstError for a name that is no tap.
+    """
+    taps = tuple(taps)
+    for tap in taps:
+        if tap not in TAPS:
+            raise not_accepted("tap", tap, TAPS)
+    return tuple(sorted(set(taps), key=LAYERS.index))
+
+
+def layers_to(taps: Iterable[str]) -> tuple[str, ...]:
+    """Return the layers that have to be computed for the taps: all up to the deepest one, none after it."""
+    return LAYERS[: LAYERS.index(check_taps(taps)[-1]) + 1]
+
+
+def smallest_side(taps: Iterable[str]) -> int:
+    """Return the least image side in pixels at which every tap still has a position (16 for relu5_1)."""
+    return int(2 ** (block_of(check_taps(taps)[-1]) - 1))
+
+
+def weight_names(convolutions: Iterable[str] = CONVOLUTIONS) -> tuple[str, ...]:
+    """Return the names of the arrays of a weight set: `conv1_1.weight`, `conv1_1.bias`, ..."""
+    return tuple(f"{name}.{part}" for name in convolutions for part in ("weight", "bias"))
+
+
+def weight_shapes(widths: tuple[int, ...] = WIDTHS) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every array of a network with these widths; kernels are (out, in, 3, 3)."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    channels = IMAGE_CHANNELS
+    for name in CONVOLUTIONS:
+        width = widths[block_of(name) - 1]
+        shapes[f"{name}.weight"] = (width, channels, KERNEL_SIZE, KERNEL_SIZE)
+        shapes[f"{name}.bias"] = (width,)
+        channels = width
+    return shapes
+
+
+def widths_of(weights: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the width of each block of the network that the arrays belong to.
+
+    A set may end early (the deepest blocks missing); its remaining arrays must have the shapes of one network.
+
+    Raises NstError naming the first array that is missing or has another shape.
+    """
+    present = [name for name in CONVOLUTIONS if f"{name}.weight" in weights]
+    if not present or tuple(present) != CONVOLUTIONS[: len(present)]:
+        missing = next(name for name in CONVOLUTIONS if f"{name}.weight" not in weights)
+        raise NstError(
+            f"weights: expected {missing}.weight, received {sorted(weights)[:4]} ... ({len(weights)} arrays)"
+        )
+    widths = [0] * len(CONVOLUTIONS_PER_BLOCK)
+    for name in present:
+        widths[block_of(name) - 1] = widths[block_of(name) - 1] or int(weights[f"{name}.weight"].shape[0])
+    expected = weight_shapes(tuple(widths))
+    for name in weight_names(present):
+        received = tuple(weights[name].shape) if name in weights else "nothing"
+        if received != expected[name]:
+            raise NstError(f"weights: {name}: expected shape {expected[name]}, received {received}")
+    return tuple(widths[: block_of(present[-1])])

@@ -1,0 +1,325 @@
+"""Weight sets: which there are, where their files are, and one way of loading any of them or any file.
+
+A weight set is the convolutions of a VGG19, of any width, with the preprocessing it expects and its hash.
+"""
+
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nst_spec import generator, vgg19, weight_files
+from nst_spec.errors import NstError, not_accepted
+from nst_spec.fetch import FetchError, cache_directory, check, download, is_offline, matches, sha256_of_file
+from nst_spec.preprocessing import SPACES, space_named
+
+__all__ = [
+    "AUTO",
+    "SETS",
+    "SetInfo",
+    "WeightSet",
+    "cache_directory",
+    "convert",
+    "export",
+    "fetch",
+    "load",
+    "path",
+    "preprocessing_for",
+    "random_weights",
+    "verify",
+]
+
+AUTO = "auto"
+"""What the default recipe asks for: PRETRAINED when it can be had, else WITHOUT_NETWORK."""
+PRETRAINED = "caffe"
+WITHOUT_NETWORK = "random"
+
+RANDOM_BIAS = 0.1
+"""Random biases lie within this of zero. Activations of He-initialised layers keep the size of the input, about 1 for
+normalised pixels: this is small beside them, and thousands of times what float32 rounding does, so that a dropped
+bias shows."""
+
+
+@dataclass(frozen=True)
+class SetInfo:
+    """What weights.toml says about a set; `size` in bytes; `url`, `file` and `hash` are empty if made on the spot."""
+
+    name: str
+    summary: str
+    size: int
+    licence: str
+    attribution: str
+    preprocessing: str | None = None
+    url: str = ""
+    file: str = ""
+    hash: str = ""
+
+
+@dataclass(frozen=True)
+class WeightSet:
+    """Weights ready for use.
+
+    `arrays` holds float32 `conv1_1.weight` (OIHW), `conv1_1.bias`, ... in network order; `preprocessing` is the pixel
+    space they expect, None if unknown; `sha256` is the hash of the arrays, the same whatever file they came from.
+    """
+
+    name: str
+    arrays: Mapping[str, NDArray[np.float32]] = field(compare=False)  # sha256 stands for them
+    preprocessing: str | None
+    sha256: str
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The channels of each block."""
+        return vgg19.widths_of(self.arrays)
+
+
+def _known_sets() -> dict[str, SetInfo]:
+    text = resources.files("nst_spec").joinpath("weights.toml").read_text(encoding="utf-8")
+    return {name: SetInfo(name, **table) for name, table in tomllib.loads(text).items()}
+
+
+SETS: Mapping[str, SetInfo] = _known_sets()
+"""Every set that has a name, in the order of weights.toml."""
+
+
+def _to_stderr(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def load(name_or_path: str, *, offline: bool = False, say: Callable[[str], None] = _to_stderr) -> WeightSet:
+    """Load a weight set.
+
+    Args:
+        name_or_path: a name in SETS, fetched if it is not in the cache; `auto`; or the path of a file in any format of
+            weight_files.READERS. A name wins over a file of the same name: write `./caffe` for the file.
+        offline: never try the network; NST_OFFLINE=1 says the same.
+        say: gets what a user should read: a download about to start, or what `auto` fell back to.
+
+    Returns:
+        The set; `auto` comes back under the name of the set it stood for.
+
+    Raises:
+        NstError: naming the file, what is wrong with it and, for a file that cannot be fetched, the ways on.
+    """
+    if name_or_path == AUTO:
+        return _load_auto(offline, say)
+    if name_or_path in SETS:
+        return _load_set(SETS[name_or_path], offline, say)
+    file = Path(name_or_path)
+    if not file.exists():
+        raise not_accepted("weights", name_or_path, [*SETS, AUTO, "the path of a file"])
+    arrays, preprocessing = _read_file(file)
+    return _weight_set(name_or_path, arrays, preprocessing)
+
+
+def preprocessing_for(recipe_preprocessing: str | None, recipe_weights: str, weights: WeightSet) -> str:
+    """Return the pixel space in which the network is fed.
+
+    What the recipe states explicitly wins; else the weights' own; else that of the set the recipe names, where `auto`
+    counts as PRETRAINED.
+
+    Args:
+        recipe_preprocessing: the recipe's own statement, None if it makes none.
+        recipe_weights: the weights that the recipe names, whichever are used instead.
+        weights: the weights in use.
+
+    Raises:
+        NstError: if nothing says it, or what says it is no pixel space.
+    """
+    named = SETS.get(PRETRAINED if recipe_weights == AUTO else recipe_weights)
+    chosen = recipe_preprocessing or weights.preprocessing or (named.preprocessing if named else None)
+    if chosen is None:
+        raise NstError(
+            f"preprocessing: neither the recipe, nor the weights {weights.name}, nor the set the recipe names "
+            f"({recipe_weights}) says which; state it in the recipe: {', '.join(SPACES)}"
+        )
+    space_named(chosen)
+    return chosen
+
+
+def random_weights(widths: tuple[int, ...] = vgg19.WIDTHS, seed: int = 0) -> WeightSet:
+    """Return the set `random`: the same numbers on every platform, from nst_spec.generator.
+
+    Array i, in network order, has the seed integers(seed)[i] and uniforms u = uniform(that seed) on [0, 1). Kernels
+    are (2u - 1) * sqrt(6 / fan_in), fan_in = in * 3 * 3; biases (2u - 1) * RANDOM_BIAS. All in float64, rounded once.
+
+    Source: He, Zhang, Ren & Sun, "Delving Deep into Rectifiers", ICCV 2015 (uniform with the same variance).
+    """
+    shapes = vgg19.weight_shapes(widths)
+    seeds = generator.integers(seed, len(shapes))
+    arrays = {}
+    for (name, shape), array_seed in zip(shapes.items(), seeds, strict=True):
+        bound = np.sqrt(6 / np.prod(shape[1:])) if name.endswith(".weight") else RANDOM_BIAS
+        arrays[name] = ((2 * generator.uniform(int(array_seed), shape) - 1) * bound).astype(np.float32)
+    return _weight_set(WITHOUT_NETWORK, arrays, None)
+
+
+def fetch(name: str, *, force: bool = False, say: Callable[[str], None] = _to_stderr) -> Path:
+    """Return the path of a set's file, downloading it first unless it is in the cache.
+
+    Args:
+        name: a set that has a url.
+        force: download it even if it is in the cache.
+        say: told the size and the source before a download starts.
+
+    Raises:
+        NstError: naming the file, the url, what went wrong and the ways on; the cache is as it was before, then.
+    """
+    fetchable = [info.name for info in SETS.values() if info.url]
+    if name not in fetchable:
+        raise not_accepted("weights to fetch", name, fetchable)
+    return _obtain(SETS[name], False, say, force)
+
+
+def path(name: str) -> Path | None:
+    """Return where a set's file lies in the cache; None if it is not there or, like `random`, has none."""
+    if name not in SETS:
+        raise not_accepted("weights", name, SETS)
+    target = _target(SETS[name])
+    return target if SETS[name].file and target.is_file() else None
+
+
+def verify(name_or_path: str) -> str:
+    """Check a set's file against its publisher's hash and its pin, or any other file against what it says of itself.
+
+    Args:
+        name_or_path: a name in SETS, or the path of a file.
+
+    Returns:
+        The SHA-256 of the file; for a set made on the spot, that of its arrays.
+
+    Raises:
+        NstError: if a hash differs, the file cannot be read, or the set is not in the cache.
+    """
+    info = SETS.get(name_or_path)
+    if info is None:
+        file = Path(name_or_path)
+        weight_files.read(file)
+        _check_published(file, next((info for info in SETS.values() if info.file == file.name), None))
+        return sha256_of_file(file)
+    if not info.url:
+        return _load_set(info, True, _to_stderr).sha256
+    if not _target(info).is_file():
+        raise NstError(f"{_target(info)}: not in the cache yet; fetch it with `nst weights fetch {info.name}`")
+    _check_published(_target(info), info)
+    return check(_target(info), info.hash)
+
+
+def convert(source: str | Path, target: str | Path, preprocessing: str | None = None) -> WeightSet:
+    """Write the weights of a file in any known format to a safetensors file.
+
+    Args:
+        source: the file to read.
+        target: the file to write; its extension is .safetensors.
+        preprocessing: the pixel space that the weights expect; None keeps what the source is known to expect.
+
+    Returns:
+        The weights that were written.
+
+    Raises:
+        NstError: if a file cannot be read or written, or `preprocessing` is no pixel space.
+    """
+    if preprocessing is not None:
+        space_named(preprocessing)
+    arrays, known = _read_file(Path(source))
+    weights = _weight_set(str(target), arrays, preprocessing or known)
+    weight_files.write(Path(target), weights.arrays, _header(weights))
+    return weights
+
+
+def export(
+    name: str, target: str | Path, *, offline: bool = False, say: Callable[[str], None] = _to_stderr
+) -> WeightSet:
+    """Write a set that has a name to a safetensors file, fetching it first if need be.
+
+    Args:
+        name: a name in SETS.
+        target: the file to write; its extension is .safetensors.
+        offline: as for `load`.
+        say: as for `load`.
+
+    Returns:
+        The weights that were written.
+
+    Raises:
+        NstError: if there is no such set, it cannot be had, or the file cannot be written.
+    """
+    if name not in SETS:
+        raise not_accepted("weights", name, SETS)
+    weights = _load_set(SETS[name], offline, say)
+    origin = {"licence": SETS[name].licence, "attribution": SETS[name].attribution}
+    weight_files.write(Path(target), weights.arrays, _header(weights) | origin)
+    return weights
+
+
+def _weight_set(name: str, arrays: Mapping[str, NDArray[np.float32]], preprocessing: str | None) -> WeightSet:
+    return WeightSet(name, arrays, preprocessing, weight_files.sha256_of(arrays))
+
+
+def _header(weights: WeightSet) -> dict[str, str]:
+    return {"preprocessing": weights.preprocessing} if weights.preprocessing else {}
+
+
+def _target(info: SetInfo) -> Path:
+    return cache_directory() / info.file
+
+
+def _load_set(info: SetInfo, offline: bool, say: Callable[[str], None]) -> WeightSet:
+    if not info.url:
+        return random_weights()
+    weight_files.check_readable(_target(info))  # before the download: what cannot be read need not be fetched
+    arrays, _ = weight_files.read(_obtain(info, offline, say))
+    return _weight_set(info.name, arrays, info.preprocessing)
+
+
+def _load_auto(offline: bool, say: Callable[[str], None]) -> WeightSet:
+    """Load PRETRAINED, or WITHOUT_NETWORK if it cannot be had; a damaged file in the cache stays an error."""
+    try:
+        return _load_set(SETS[PRETRAINED], offline, say)
+    except FetchError as error:
+        say(
+            f"WARNING: using the weights {WITHOUT_NETWORK!r} instead of {PRETRAINED!r}; "
+            f"the picture will not be what it could be. {error}"
+        )
+        return _load_set(SETS[WITHOUT_NETWORK], offline, say)
+
+
+def _obtain(info: SetInfo, offline: bool, say: Callable[[str], None], force: bool = False) -> Path:
+    """Return the path of a set's file, checked; downloads it if it is not in the cache or `force` says so."""
+    target = _target(info)
+    if target.is_file() and not force:
+        check(target, info.hash)
+        return target
+    try:
+        if offline or is_offline():
+            raise FetchError("the network is not tried when offline")
+        download(info.url, target, info.size, info.hash, say)
+    except FetchError as error:
+        on_the_spot = [f" or `--weights {other.name}`" for other in SETS.values() if not other.url]
+        raise FetchError(
+            f"{info.file}: not fetched from {info.url}: {error}. Ways on: download it by hand to {target}, "
+            f"or use `--weights FILE`{''.join(on_the_spot)}"
+        ) from error
+    return target
+
+
+def _read_file(file: Path) -> tuple[Mapping[str, NDArray[np.float32]], str | None]:
+    """Read a file; one that says nothing of its preprocessing may be a set's own, by name or by hash."""
+    arrays, preprocessing = weight_files.read(file)
+    if preprocessing is None:
+        for info in SETS.values():
+            same_format = bool(info.file) and Path(info.file).suffix == file.suffix.lower()
+            if same_format and (info.file == file.name or matches(file, info.hash)):
+                preprocessing = info.preprocessing
+    return arrays, preprocessing
+
+
+def _check_published(file: Path, info: SetInfo | None) -> None:
+    if info is not None and not matches(file, info.hash):
+        raise NstError(f"{file}: does not have its publisher's hash, {info.hash} (SHA-256 {sha256_of_file(file)})")

@@ -1,0 +1,48 @@
+"""The spec's formulas on tensors: features (1, H, W, C), the optimised variable (1, H, W, 3)."""
+
+from collections.abc import Callable, Mapping
+
+import tensorflow as tf
+
+
+def gram(features: tf.Tensor, divisor: float) -> tf.Tensor:
+    """Return the Gram matrix (C, C); nst_spec.losses.gram."""
+    flat = tf.reshape(features, (-1, features.shape[-1]))
+    return tf.matmul(flat, flat, transpose_a=True) / divisor
+
+
+def squared_error(values: tf.Tensor, target: tf.Tensor, factor: float) -> tf.Tensor:
+    """Return `factor * sum (values - target)^2`; nst_spec.losses.squared_error."""
+    return factor * tf.reduce_sum(tf.square(values - target))
+
+
+def _differences(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    return x[:, 1:] - x[:, :-1], x[:, :, 1:] - x[:, :, :-1]
+
+
+def _cropped_squares(x: tf.Tensor) -> tf.Tensor:
+    dy, dx = _differences(x)
+    return tf.square(dy[:, :, :-1]) + tf.square(dx[:, :-1])
+
+
+def _tv_l1(x: tf.Tensor) -> tf.Tensor:
+    dy, dx = _differences(x)
+    return tf.reduce_sum(tf.abs(dy)) + tf.reduce_sum(tf.abs(dx))
+
+
+def _tv_mean_squared(x: tf.Tensor) -> tf.Tensor:
+    dy, dx = _differences(x)
+    return (tf.reduce_sum(tf.square(dy)) + tf.reduce_sum(tf.square(dx))) / tf.cast(tf.size(x), x.dtype)
+
+
+TV_FORMS: Mapping[str, Callable[[tf.Tensor], tf.Tensor]] = {
+    "l1": _tv_l1,
+    "half-squared": lambda x: 0.5 * tf.reduce_sum(_cropped_squares(x)),
+    "power-1.25": lambda x: tf.reduce_sum(tf.pow(_cropped_squares(x), 1.25)),
+    "mean-squared": _tv_mean_squared,
+}
+
+
+def total_variation(variable: tf.Tensor, form: str) -> tf.Tensor:
+    """Return the total variation of the optimised variable; nst_spec.losses.total_variation."""
+    return TV_FORMS[form](variable)

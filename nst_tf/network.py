@@ -1,0 +1,62 @@
+"""VGG19 from Keras' own, with the spec's weights and pooling, cut at the deepest tap."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from nst_spec import vgg19
+from nst_spec.recipe import Pooling
+
+
+def _pooling_layer(pooling: Pooling, **settings: Any) -> keras.Layer:
+    # "same" completes an odd border, and leaves the completion out of maximum and average.
+    padding = "same" if pooling.rounding == "ceil" else "valid"
+    layer = keras.layers.AveragePooling2D if pooling.kind == "average" else keras.layers.MaxPooling2D
+    return layer(pool_size=2, strides=2, padding=padding, **settings)
+
+
+@functools.cache
+def _keras_layers() -> dict[str, dict[str, Any]]:
+    model = keras.applications.VGG19(include_top=False, weights=None, input_shape=(None, None, vgg19.IMAGE_CHANNELS))
+    return {layer.name: layer.get_config() for layer in model.layers}
+
+
+class Network:
+    """Features at the taps, for a preprocessed image (1, H, W, 3)."""
+
+    def __init__(self, weights: Mapping[str, NDArray], taps: Sequence[str], pooling: Pooling, *, dtype: str) -> None:
+        self.taps = vgg19.check_taps(taps)
+        self.layers: dict[str, keras.Layer] = {}
+        x = keras.Input((None, None, vgg19.IMAGE_CHANNELS), dtype=dtype)
+        for name in vgg19.layers_to(taps):
+            if name in vgg19.CONVOLUTIONS:
+                kernel, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+                # Keras' layer rectifies its own output; here that is a layer of its own, so that both can be taps.
+                config = _keras_layers()[vgg19.keras_name(name)] | {
+                    "filters": len(bias),
+                    "activation": "linear",
+                    "kernel_initializer": "zeros",
+                    "dtype": dtype,
+                }
+                layer = keras.layers.Conv2D.from_config(config)
+                x = layer(x)
+                layer.set_weights([np.transpose(kernel, (2, 3, 1, 0)), bias])
+            else:
+                is_relu = name.startswith("relu")
+                layer = keras.layers.ReLU(dtype=dtype) if is_relu else _pooling_layer(pooling, dtype=dtype)
+                x = layer(x)
+            self.layers[name] = layer
+
+    def __call__(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the features (1, H, W, C) at every tap."""
+        features = {}
+        for name, layer in self.layers.items():
+            x = layer(x)
+            if name in self.taps:
+                features[name] = x
+        return features

@@ -1,0 +1,181 @@
+"""Image to terms, total loss and gradient; targets computed once, the network cut at the deepest tap."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from nst_spec import backend as protocol
+from nst_spec import losses as spec
+from nst_spec import preprocessing
+from nst_tf import losses
+from nst_tf.network import Network
+from nst_tf.optimizers import optimizer_for
+
+
+class PixelMap:
+    """A spec affine map between pixel spaces on tensors (1, H, W, 3)."""
+
+    def __init__(self, affine: preprocessing.Affine, dtype: str) -> None:
+        self.affine = affine
+        self.scale = tf.constant(affine.scale, dtype)
+        self.offset = tf.constant(affine.offset, dtype)
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        """Map an image."""
+        if self.affine.is_identity:
+            return x
+        return tf.gather(x, self.affine.order, axis=-1) * self.scale + self.offset
+
+    def pull_back(self, gradient: tf.Tensor) -> tf.Tensor:
+        """Map a gradient by the target to one by the source."""
+        return tf.gather(gradient * self.scale, np.argsort(self.affine.order), axis=-1)
+
+
+@dataclass(frozen=True)
+class ContentTarget:
+    """Features to match at a tap, and the factor of the term, the tap's weight included."""
+
+    features: tf.Tensor
+    factor: float
+
+
+@dataclass(frozen=True)
+class StyleTarget:
+    """Gram matrix to match at a tap, the divisor of the image's own, and the factor, the tap's weight included."""
+
+    gram: tf.Tensor
+    divisor: float
+    factor: float
+
+
+class Objective:
+    """A problem on a device; nst_spec.backend.Objective."""
+
+    def __init__(self, problem: protocol.Problem, *, dtype: str, device: str) -> None:
+        self.recipe = recipe = problem.recipe
+        self.dtype, self.device = dtype, device
+        self.loss_and_gradient = tf.function(self._loss_and_gradient)
+        self._features = tf.function(lambda variable: self.network(self.to_network(variable)))
+        with tf.device(device):
+            self.to_space = PixelMap(preprocessing.affine("unit", recipe.space), dtype)
+            self.to_image = PixelMap(preprocessing.affine(recipe.space, "unit"), dtype)
+            self.to_network = PixelMap(preprocessing.affine(recipe.space, problem.preprocessing), dtype)
+            self.network = Network(problem.weights.arrays, recipe.taps, recipe.pooling, dtype=dtype)
+            # One coefficient per term, in the order of Losses.of: the total is their dot product.
+            alpha, beta, tv_weight = recipe.term_weights
+            coefficients = [alpha] * len(recipe.content.taps) + [beta] * len(recipe.style.taps) + [tv_weight]
+            self.coefficients = tf.constant(coefficients, dtype)
+            self._set_targets(problem)
+
+    def _set_targets(self, problem: protocol.Problem) -> None:
+        recipe = self.recipe
+        content = self._features(self.variable(problem.content))
+        style = self._features(self.variable(problem.style))
+        image_positions = problem.content.shape[0] * problem.content.shape[1]
+        self.content_targets: dict[str, ContentTarget] = {}
+        for tap, weight in recipe.content.taps.items():
+            energy = float(tf.reduce_sum(tf.square(content[tap])))
+            factor = spec.content_factor(recipe.content.term, _shape(content[tap], image_positions), energy)
+            self.content_targets[tap] = ContentTarget(content[tap], weight * factor)
+        self.style_targets: dict[str, StyleTarget] = {}
+        for tap, weight in recipe.style.taps.items():
+            shape = _shape(content[tap], image_positions)
+            gram = losses.gram(style[tap], spec.gram_divisor(recipe.style.gram, _shape(style[tap], image_positions)))
+            factor = spec.style_factor(recipe.style.term, shape, float(tf.reduce_sum(tf.square(gram))))
+            divisor = spec.gram_divisor(recipe.style.gram, shape)
+            self.style_targets[tap] = StyleTarget(gram, divisor, weight * factor)
+
+    def variable(self, image: protocol.Image) -> tf.Tensor:
+        """Return an image (H, W, 3) as the variable (1, H, W, 3) in the optimised space."""
+        with tf.device(self.device):
+            return self.to_space(tf.constant(np.asarray(image)[None], self.dtype))
+
+    def terms(self, variable: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Return the terms' values, in the order of Losses.of, and the Gram matrices."""
+        features = self.network(self.to_network(variable))
+        content = [losses.squared_error(features[tap], t.features, t.factor) for tap, t in self.content_targets.items()]
+        grams = {tap: losses.gram(features[tap], t.divisor) for tap, t in self.style_targets.items()}
+        style = [losses.squared_error(grams[tap], t.gram, t.factor) for tap, t in self.style_targets.items()]
+        tv = losses.total_variation(variable, self.recipe.tv.form)
+        return tf.stack([*content, *style, tv]), grams
+
+    def _loss_and_gradient(self, variable: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
+        """Return the terms' values, the gradient of the total loss by the variable, and the Gram matrices."""
+        with tf.device(self.device), tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variable)
+            values, grams = self.terms(variable)
+            total = tf.tensordot(values, self.coefficients, axes=1)
+        return values, tape.gradient(total, variable), grams
+
+    def features(self, image: protocol.Image) -> dict[str, NDArray]:
+        """Return the features (H, W, C) at every tap of the recipe."""
+        features = self._features(self.variable(image))
+        return {tap: to_neutral(features[tap]) for tap in self.recipe.taps}
+
+    def evaluate(self, image: protocol.Image) -> protocol.Evaluation:
+        """Return losses, gradient and Gram matrices of an image."""
+        values, gradient, grams = self.loss_and_gradient(self.variable(image))
+        return protocol.Evaluation(
+            protocol.Losses.of(self.recipe, values.numpy().tolist()),
+            to_neutral(self.to_space.pull_back(gradient)),
+            {tap: gram.numpy() for tap, gram in grams.items()},
+            {tap: target.gram.numpy() for tap, target in self.style_targets.items()},
+        )
+
+    def descent(self, image: protocol.Image) -> "Descent":
+        """Return an optimisation that starts from an image."""
+        return Descent(self, image)
+
+
+class Descent:
+    """One optimisation at one size; nst_spec.backend.Descent."""
+
+    def __init__(self, objective: Objective, image: protocol.Image) -> None:
+        self.objective = objective
+        low, high = preprocessing.box(objective.recipe.space)
+        with tf.device(objective.device):
+            self.current = tf.Variable(objective.variable(image))
+            self.best = tf.Variable(self.current)
+            self.low, self.high = (tf.constant(side, objective.dtype) for side in (low, high))
+        self.gradient = tf.zeros_like(self.current)
+        self.optimizer = optimizer_for(objective.recipe.optimizer, self.current)
+
+    def evaluate(self) -> protocol.Losses:
+        """Compute losses and gradient of the current image."""
+        values, self.gradient, _ = self.objective.loss_and_gradient(self.current.value())
+        return protocol.Losses.of(self.objective.recipe, values.numpy().tolist())
+
+    def update(self) -> None:
+        """Take the optimiser's step, then clamp if the recipe clamps each step."""
+        self.optimizer.update(self.gradient)
+        if self.objective.recipe.clamp == "each-step":
+            self.current.assign(tf.clip_by_value(self.current, self.low, self.high))
+
+    def keep(self) -> None:
+        """Remember the current image."""
+        self.best.assign(self.current)
+
+    def restore(self) -> None:
+        """Go back to the remembered image and clear the optimiser's history."""
+        self.current.assign(self.best)
+        self.optimizer.reset()
+
+    def image(self) -> protocol.Image:
+        """Return the current image, unclipped."""
+        return to_neutral(self.objective.to_image(self.current.value()))
+
+    def kept(self) -> protocol.Image:
+        """Return the remembered image, unclipped."""
+        return to_neutral(self.objective.to_image(self.best.value()))
+
+
+def _shape(features: tf.Tensor, image_positions: int) -> spec.Shape:
+    _, height, width, channels = features.shape
+    return spec.Shape(channels, height * width, image_positions)
+
+
+def to_neutral(tensor: tf.Tensor) -> NDArray:
+    """Return a tensor (1, H, W, C) as an array (H, W, C)."""
+    return tensor.numpy()[0]

@@ -1,0 +1,3 @@
+"""The specification in PyTorch."""
+
+FRAMEWORK = "torch"

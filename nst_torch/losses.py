@@ -1,0 +1,49 @@
+"""The spec's formulas on tensors: features (1, C, H, W), the optimised variable (1, 3, H, W)."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+
+def gram(features: Tensor, divisor: float) -> Tensor:
+    """Return the Gram matrix (C, C); nst_spec.losses.gram."""
+    flat = features.flatten(2)[0]
+    return flat @ flat.T / divisor
+
+
+def squared_error(values: Tensor, target: Tensor, factor: float) -> Tensor:
+    """Return `factor * sum (values - target)^2`; nst_spec.losses.squared_error."""
+    return factor * (values - target).square().sum()
+
+
+def _differences(x: Tensor) -> tuple[Tensor, Tensor]:
+    return x[:, :, 1:] - x[:, :, :-1], x[:, :, :, 1:] - x[:, :, :, :-1]
+
+
+def _cropped_squares(x: Tensor) -> Tensor:
+    dy, dx = _differences(x)
+    return dy[:, :, :, :-1].square() + dx[:, :, :-1].square()
+
+
+def _tv_l1(x: Tensor) -> Tensor:
+    dy, dx = _differences(x)
+    return dy.abs().sum() + dx.abs().sum()
+
+
+def _tv_mean_squared(x: Tensor) -> Tensor:
+    dy, dx = _differences(x)
+    return (dy.square().sum() + dx.square().sum()) / x.numel()
+
+
+TV_FORMS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "l1": _tv_l1,
+    "half-squared": lambda x: 0.5 * _cropped_squares(x).sum(),
+    "power-1.25": lambda x: torch.pow(_cropped_squares(x), 1.25).sum(),
+    "mean-squared": _tv_mean_squared,
+}
+
+
+def total_variation(variable: Tensor, form: str) -> Tensor:
+    """Return the total variation of the optimised variable; nst_spec.losses.total_variation."""
+    return TV_FORMS[form](variable)

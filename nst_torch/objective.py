@@ -1,0 +1,180 @@
+"""Image to terms, total loss and gradient; targets computed once, the network cut at the deepest tap."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nst_spec import backend as protocol
+from nst_spec import losses as spec
+from nst_spec import preprocessing
+from nst_torch import losses
+from nst_torch.network import Network
+from nst_torch.optimizers import optimizer_for
+
+
+class PixelMap:
+    """A spec affine map between pixel spaces on tensors (1, 3, H, W)."""
+
+    def __init__(self, affine: preprocessing.Affine, like: Tensor) -> None:
+        self.affine = affine
+        self.scale = like.new_tensor(affine.scale).view(1, 3, 1, 1)
+        self.offset = like.new_tensor(affine.offset).view(1, 3, 1, 1)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Map an image."""
+        if self.affine.is_identity:
+            return x
+        return x[:, list(self.affine.order)] * self.scale + self.offset
+
+    def pull_back(self, gradient: Tensor) -> Tensor:
+        """Map a gradient by the target to one by the source."""
+        back = torch.empty_like(gradient)
+        back[:, list(self.affine.order)] = gradient * self.scale
+        return back
+
+
+@dataclass(frozen=True)
+class ContentTarget:
+    """Features to match at a tap, and the factor of the term, the tap's weight included."""
+
+    features: Tensor
+    factor: float
+
+
+@dataclass(frozen=True)
+class StyleTarget:
+    """Gram matrix to match at a tap, the divisor of the image's own, and the factor, the tap's weight included."""
+
+    gram: Tensor
+    divisor: float
+    factor: float
+
+
+class Objective:
+    """A problem on a device; nst_spec.backend.Objective."""
+
+    def __init__(self, problem: protocol.Problem, *, dtype: torch.dtype, device: torch.device) -> None:
+        self.recipe = recipe = problem.recipe
+        self.like = torch.zeros((), dtype=dtype, device=device)
+        self.to_space = PixelMap(preprocessing.affine("unit", recipe.space), self.like)
+        self.to_image = PixelMap(preprocessing.affine(recipe.space, "unit"), self.like)
+        self.to_network = PixelMap(preprocessing.affine(recipe.space, problem.preprocessing), self.like)
+        self.network = Network(problem.weights.arrays, recipe.taps, recipe.pooling, dtype=dtype, device=device)
+        # One coefficient per term, in the order of Losses.of: the total is their dot product.
+        alpha, beta, tv_weight = recipe.term_weights
+        coefficients = [alpha] * len(recipe.content.taps) + [beta] * len(recipe.style.taps) + [tv_weight]
+        self.coefficients = self.like.new_tensor(coefficients)
+        with torch.no_grad():
+            self._set_targets(problem)
+
+    def _set_targets(self, problem: protocol.Problem) -> None:
+        recipe = self.recipe
+        content = self.network(self.to_network(self.variable(problem.content)))
+        style = self.network(self.to_network(self.variable(problem.style)))
+        image_positions = problem.content.shape[0] * problem.content.shape[1]
+        self.content_targets: dict[str, ContentTarget] = {}
+        for tap, weight in recipe.content.taps.items():
+            energy = float(content[tap].square().sum())
+            factor = spec.content_factor(recipe.content.term, _shape(content[tap], image_positions), energy)
+            self.content_targets[tap] = ContentTarget(content[tap], weight * factor)
+        self.style_targets: dict[str, StyleTarget] = {}
+        for tap, weight in recipe.style.taps.items():
+            shape = _shape(content[tap], image_positions)
+            gram = losses.gram(style[tap], spec.gram_divisor(recipe.style.gram, _shape(style[tap], image_positions)))
+            factor = spec.style_factor(recipe.style.term, shape, float(gram.square().sum()))
+            divisor = spec.gram_divisor(recipe.style.gram, shape)
+            self.style_targets[tap] = StyleTarget(gram, divisor, weight * factor)
+
+    def variable(self, image: protocol.Image) -> Tensor:
+        """Return an image (H, W, 3) as the variable (1, 3, H, W) in the optimised space."""
+        tensor = torch.tensor(np.asarray(image), dtype=self.like.dtype, device=self.like.device)
+        return self.to_space(tensor.permute(2, 0, 1)[None].contiguous())
+
+    def terms(self, variable: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the terms' values, in the order of Losses.of, and the Gram matrices."""
+        features = self.network(self.to_network(variable))
+        content = [losses.squared_error(features[tap], t.features, t.factor) for tap, t in self.content_targets.items()]
+        grams = {tap: losses.gram(features[tap], t.divisor) for tap, t in self.style_targets.items()}
+        style = [losses.squared_error(grams[tap], t.gram, t.factor) for tap, t in self.style_targets.items()]
+        tv = losses.total_variation(variable, self.recipe.tv.form)
+        return torch.stack([*content, *style, tv]), grams
+
+    def loss_and_gradient(self, variable: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Return the terms' values, the gradient of the total loss by the variable, and the Gram matrices."""
+        x = variable.detach().requires_grad_(True)
+        values, grams = self.terms(x)
+        (gradient,) = torch.autograd.grad(values @ self.coefficients, x)
+        return values.detach(), gradient, grams
+
+    def features(self, image: protocol.Image) -> dict[str, NDArray]:
+        """Return the features (H, W, C) at every tap of the recipe."""
+        with torch.no_grad():
+            features = self.network(self.to_network(self.variable(image)))
+        return {tap: to_neutral(features[tap]) for tap in self.recipe.taps}
+
+    def evaluate(self, image: protocol.Image) -> protocol.Evaluation:
+        """Return losses, gradient and Gram matrices of an image."""
+        values, gradient, grams = self.loss_and_gradient(self.variable(image))
+        return protocol.Evaluation(
+            protocol.Losses.of(self.recipe, values.tolist()),
+            to_neutral(self.to_space.pull_back(gradient)),
+            {tap: gram.detach().cpu().numpy() for tap, gram in grams.items()},
+            {tap: target.gram.cpu().numpy() for tap, target in self.style_targets.items()},
+        )
+
+    def descent(self, image: protocol.Image) -> "Descent":
+        """Return an optimisation that starts from an image."""
+        return Descent(self, image)
+
+
+class Descent:
+    """One optimisation at one size; nst_spec.backend.Descent."""
+
+    def __init__(self, objective: Objective, image: protocol.Image) -> None:
+        self.objective = objective
+        self.current = objective.variable(image)
+        self.best = self.current.clone()
+        low, high = preprocessing.box(objective.recipe.space)
+        self.low, self.high = (objective.like.new_tensor(side).view(1, 3, 1, 1) for side in (low, high))
+        self.optimizer = optimizer_for(objective.recipe.optimizer, self.current)
+
+    def evaluate(self) -> protocol.Losses:
+        """Compute losses and gradient of the current image."""
+        values, self.current.grad, _ = self.objective.loss_and_gradient(self.current)
+        return protocol.Losses.of(self.objective.recipe, values.tolist())
+
+    def update(self) -> None:
+        """Take the optimiser's step, then clamp if the recipe clamps each step."""
+        self.optimizer.update()
+        if self.objective.recipe.clamp == "each-step":
+            torch.clamp(self.current, self.low, self.high, out=self.current)
+
+    def keep(self) -> None:
+        """Remember the current image."""
+        self.best.copy_(self.current)
+
+    def restore(self) -> None:
+        """Go back to the remembered image and clear the optimiser's history."""
+        self.current.copy_(self.best)
+        self.optimizer.reset()
+
+    def image(self) -> protocol.Image:
+        """Return the current image, unclipped."""
+        return to_neutral(self.objective.to_image(self.current))
+
+    def kept(self) -> protocol.Image:
+        """Return the remembered image, unclipped."""
+        return to_neutral(self.objective.to_image(self.best))
+
+
+def _shape(features: Tensor, image_positions: int) -> spec.Shape:
+    _, channels, height, width = features.shape
+    return spec.Shape(channels, height * width, image_positions)
+
+
+def to_neutral(tensor: Tensor) -> NDArray:
+    """Return a tensor (1, C, H, W) as an array (H, W, C)."""
+    return tensor.detach()[0].permute(1, 2, 0).cpu().numpy()

@@ -1,0 +1,98 @@
+import importlib.util
+import os
+
+# Both must happen before any test module imports a framework or looks for a cache.
+os.environ["NST_OFFLINE"] = "1"
+if importlib.util.find_spec("torch"):
+    import torch  # noqa: F401  (TensorFlow first aborts the process)
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nst_spec import backend as backends
+from nst_spec import generator, preprocessing, recipe, vgg19, weights
+from nst_spec.backend import Problem
+
+NARROW = tuple(width // 8 for width in vgg19.WIDTHS)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--device", default="cpu", help="device of the backends under test: cpu, cuda or mps")
+
+
+@pytest.fixture(autouse=True)
+def _alone(socket_allow_local, tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("NST_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def socket_allow_local():
+    import pytest_socket
+
+    pytest_socket.socket_allow_hosts(["127.0.0.1", "localhost", "::1"], allow_unix_socket=True)
+    yield
+    pytest_socket._remove_restrictions()
+
+
+@pytest.fixture(scope="session")
+def device(request):
+    return request.config.getoption("--device")
+
+
+@pytest.fixture(params=["torch", "tf"])
+def backend_name(request):
+    if request.param not in backends.installed():
+        pytest.skip(f"{request.param} is not installed")
+    return request.param
+
+
+@pytest.fixture
+def backend(backend_name, device):
+    """Load the backend under test in a precision: backend('float64')."""
+    return lambda dtype="float64": backends.load(backend_name, device=device, dtype=dtype)
+
+
+@pytest.fixture(scope="session")
+def narrow_weights():
+    """Random weights of an eighth of VGG19's width."""
+    return weights.random_weights(NARROW)
+
+
+def smooth_image(height, width, seed):
+    """An image with colour, gradients and grain, so that no two regions are alike."""
+    y, x = np.mgrid[0:height, 0:width].astype(float)
+    phases = generator.uniform(seed, (3, 3)) * 6.3
+    waves = [np.sin(x / 9 + a) + np.sin(y / 7 + b) + np.sin((x + y) / 15 + c) for a, b, c in phases]
+    grain = generator.uniform(seed + 1, (height, width, 3))
+    return np.clip(0.5 + np.stack(waves, axis=-1) / 8 + (grain - 0.5) / 5, 0, 1)
+
+
+def make_problem(recipe_or_name, weight_set, content, style, dtype="float64", **settings):
+    chosen = recipe.load(recipe_or_name) if isinstance(recipe_or_name, str) else recipe_or_name
+    chosen = recipe.override(chosen, settings)
+    space = weights.preprocessing_for(chosen.preprocessing, chosen.weights, weight_set)
+    assert space in preprocessing.SPACES
+    return Problem(chosen, weight_set, space, content.astype(dtype), style.astype(dtype))
+
+
+def relative(received, expected):
+    """Norm of the difference over norm of the expected; 0 where both are all zero."""
+    received, expected = np.asarray(received, np.float64), np.asarray(expected, np.float64)
+    norm = np.linalg.norm(expected)
+    difference = np.linalg.norm(received - expected)
+    return difference / norm if norm else difference
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.fromarray((smooth_image(48, 64, 1) * 255).astype(np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def painting(tmp_path):
+    path = tmp_path / "painting.jpg"
+    Image.fromarray((smooth_image(56, 40, 5) * 255).astype(np.uint8)).save(path, quality=95)
+    return path

@@ -1,0 +1,86 @@
+"""The two backends are one house built twice: same files, same names, same parameters and defaults."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted(path.name for path in (ROOT / "nst_torch").glob("*.py"))
+
+
+def test_the_backends_have_the_same_files():
+    assert sorted(path.name for path in (ROOT / "nst_tf").glob("*.py")) == FILES
+    assert set(FILES) == {"__init__.py", "network.py", "losses.py", "optimizers.py", "objective.py", "backend.py"}
+
+
+def signatures(path):
+    """Public functions, classes and methods with their parameters and defaults; private helpers are a file's own."""
+    found = {}
+    tree = ast.parse(path.read_text())
+    for scope, body in [("", tree.body)] + [(n.name + ".", n.body) for n in tree.body if isinstance(n, ast.ClassDef)]:
+        for node in body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                arguments = node.args
+                found[scope + node.name] = (
+                    [argument.arg for argument in arguments.args],
+                    [argument.arg for argument in arguments.kwonlyargs],
+                    [ast.unparse(default) for default in (*arguments.defaults, *filter(None, arguments.kw_defaults))],
+                )
+            elif isinstance(node, ast.ClassDef):
+                found[node.name] = "class"
+    return found
+
+
+# What one framework needs and the other does not, with the reason.
+ALLOWED = {
+    "network.py": {"Network.forward"},  # torch.nn.Module calls forward; a plain class is called itself
+    "objective.py": {"Objective.loss_and_gradient"},  # a tf.function is an attribute
+    "optimizers.py": {  # torch.optim reads variable.grad
+        "Optimizer.update",
+        "Adam.update",
+        "LBFGS.update",
+        "SGD.update",
+    },
+}
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != "__init__.py"])
+def test_public_names_parameters_and_defaults_agree(name):
+    ours, theirs = (signatures(ROOT / package / name) for package in ("nst_torch", "nst_tf"))
+    differing = {key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)}
+    assert differing <= ALLOWED.get(name, set())
+    assert ours
+
+
+def imported(module):
+    code = f"import {module}, sys; print(sorted(set(sys.modules) & {{'torch', 'tensorflow', 'keras', 'torchvision'}}))"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "module", ["nst", "nst.api, nst.cli, nst.report, nst.rerun", "nst_spec.run, nst_spec.reference"]
+)
+def test_no_framework_is_imported_before_a_backend_is_loaded(module):
+    assert imported(module) == "[]"
+
+
+def test_each_backend_imports_its_own_framework_alone(backend_name):
+    frameworks = {"torch": ("torch", "tensorflow"), "tf": ("tensorflow", "torch")}
+    code = (
+        f"from nst_spec import backend; backend.load({backend_name!r}); import sys; "
+        f"print({frameworks[backend_name][0]!r} in sys.modules, {frameworks[backend_name][1]!r} in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]
+
+
+@pytest.mark.parametrize("package", ["nst_spec", "nst"])
+def test_the_neutral_packages_name_no_framework_in_their_imports(package):
+    for path in (ROOT / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {n.partition(".")[0] for n in names} & {"torch", "torchvision", "tensorflow", "keras"}, path

@@ -1,0 +1,43 @@
+import hashlib
+
+import numpy as np
+
+from nst_spec import generator
+
+
+def splitmix64(state):
+    """The published sequential form, in plain integers."""
+    while True:
+        state = (state + 0x9E3779B97F4A7C15) % 2**64
+        z = state
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) % 2**64
+        yield z ^ (z >> 31)
+
+
+def test_the_integers_are_splitmix64():
+    stream = splitmix64(1234567)
+    expected = [next(stream) for _ in range(5)]
+    assert expected[0] == 6457827717110365317  # Vigna's splitmix64.c from seed 1234567
+    assert generator.integers(1234567, 5).tolist() == expected
+
+
+def test_uniform_fills_the_unit_interval():
+    values = generator.uniform(3, (200, 500))
+    assert 0 <= values.min() < 1e-4
+    assert 1 - 1e-4 < values.max() < 1
+    assert abs(values.mean() - 0.5) < 3e-3
+
+
+def test_normal_has_mean_zero_and_variance_one():
+    values = generator.normal(3, (300, 300))
+    assert abs(values.mean()) < 0.01
+    assert abs(values.std() - 1) < 0.01
+    assert 0.035 < np.mean(np.abs(values) > 2) < 0.055  # a Gaussian has 0.0455 there
+
+
+def test_noise_is_the_same_everywhere():
+    noise = generator.normal(0, (16, 16, 3))
+    digest = hashlib.sha256(noise.astype("<f8").tobytes()).hexdigest()
+    assert digest == "d1b80975420d5de94bd199798eff89cdbf5e525913bfff1a7bf0f02164cfcb3c"
+    assert not np.array_equal(noise, generator.normal(1, (16, 16, 3)))

@@ -1,0 +1,946 @@
+"""Pictures in and out. Every file is made here, and the values expected are worked out by hand or by other formulas."""
+
+import errno
+import hashlib
+import io
+import json
+import os
+import resource
+import stat
+import struct
+import threading
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, JpegImagePlugin, features
+
+from nst_spec import images
+from nst_spec.errors import NstError
+
+COLOURS = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[10, 20, 30], [200, 100, 50], [128, 128, 128]]], np.uint8)
+LOSSLESS = [".png", ".tif", ".tiff", ".bmp", ".webp"]
+
+
+@pytest.fixture(autouse=True)
+def pillow_settings_stay():
+    before = Image.MAX_IMAGE_PIXELS
+    yield
+    assert before == Image.MAX_IMAGE_PIXELS
+
+
+def strict(message):
+    raise AssertionError(f"unexpected warning: {message}")
+
+
+def read(source, **options):
+    """Read, and fail at any warning."""
+    return images.read(source, warn=strict, **options)
+
+
+def read_with_notes(source, **options):
+    notes = []
+    return images.read(source, warn=notes.append, **options), notes
+
+
+def refusal(source, **options):
+    """Return the error message, which must be one line."""
+    with pytest.raises(NstError) as caught:
+        read(source, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(width, height, depth, colour_type, rows=b"", extra=b""):
+    """Return the bytes of a PNG from its unfiltered rows."""
+    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
+    stride = len(rows) // height if height else 0
+    filtered = b"".join(b"\0" + rows[y * stride : (y + 1) * stride] for y in range(height if rows else 0))
+    body = chunk(b"IDAT", zlib.compress(filtered)) if rows else b""
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + body + chunk(b"IEND", b"")
+
+
+def png_chunks(data):
+    at, found = 8, []
+    while at < len(data):
+        (length,) = struct.unpack(">I", data[at : at + 4])
+        found.append((data[at + 4 : at + 8], data[at + 8 : at + 8 + length]))
+        at += 12 + length
+    return found
+
+
+def icc(kind, space, connection, tags):
+    """Return the bytes of an ICC profile, version 2.4."""
+    fixed = [round(x * 65536) for x in (0.9642, 1.0, 0.8249)]
+    table, data, offset = b"", b"", 128 + 4 + 12 * len(tags)
+    for name, value in tags.items():
+        value += b"\0" * (-len(value) % 4)
+        table += name + struct.pack(">II", offset + len(data), len(value))
+        data += value
+    header = struct.pack(">I4sI4s4s4s12s4s", offset + len(data), b"", 0x02400000, kind, space, connection, b"", b"acsp")
+    header = header.ljust(68, b"\0") + struct.pack(">3i", *fixed)
+    return header.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + data
+
+
+def linear_grey_profile():
+    white = b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(x * 65536) for x in (0.9642, 1.0, 0.8249)))
+    return icc(b"mntr", b"GRAY", b"XYZ ", {b"wtpt": white, b"kTRC": b"curv\0\0\0\0" + struct.pack(">I", 0)})
+
+
+def odd_cmyk_profile():
+    """Return a profile in which cyan ink is sRGB's red, black ink is black and all other inks leave the paper white."""
+    table = b"".join(
+        bytes([0, 128, 128]) if k else bytes([138, 209, 198]) if (c, m, y) == (1, 0, 0) else bytes([255, 128, 128])
+        for c in (0, 1)
+        for m in (0, 1)
+        for y in (0, 1)
+        for k in (0, 1)
+    )
+    identity = struct.pack(">9i", *(65536 if i % 4 == 0 else 0 for i in range(9)))
+    ramp = bytes(range(256))
+    lut = b"mft1\0\0\0\0" + bytes([4, 3, 2, 0]) + identity + ramp * 4 + table + ramp * 3
+    return icc(b"prtr", b"CMYK", b"Lab ", {b"A2B0": lut})
+
+
+def srgb_profile():
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def swapped_profile():
+    """Return sRGB's profile with the primaries of red and blue exchanged."""
+    profile = srgb_profile()
+    assert profile.count(b"rXYZ") == profile.count(b"bXYZ") == 1
+    return profile.replace(b"rXYZ", b"tmp!").replace(b"bXYZ", b"rXYZ").replace(b"tmp!", b"bXYZ")
+
+
+# --- what is read -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [*LOSSLESS, ".ppm", ".tga"])
+def test_rgb_files_are_exact(tmp_path, suffix):
+    path = tmp_path / f"picture{suffix}"
+    Image.fromarray(COLOURS).save(path, **({"lossless": True} if suffix == ".webp" else {}))
+    picture = read(path)
+    assert picture.pixels.dtype == np.float64
+    np.testing.assert_array_equal(picture.pixels, COLOURS / 255.0)
+    assert picture.name == f"picture{suffix}"
+    assert picture.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_path_may_be_a_string(tmp_path):
+    Image.fromarray(COLOURS).save(tmp_path / "a.png")
+    assert read(str(tmp_path / "a.png")).name == "a.png"
+
+
+def test_jpeg(tmp_path):
+    Image.new("RGB", (16, 8), (200, 100, 50)).save(tmp_path / "a.jpg", quality=95)
+    pixels = read(tmp_path / "a.jpg").pixels
+    assert pixels.shape == (8, 16, 3)
+    np.testing.assert_allclose(pixels, np.broadcast_to(np.array([200, 100, 50]) / 255, (8, 16, 3)), atol=2 / 255)
+
+
+GREY = [[0, 100], [200, 255]]
+RED_HALF = [1.0, 1 - 128 / 255, 1 - 128 / 255]  # red at alpha 128 over white
+
+
+def grey_expected(values, top=255.0):
+    return np.repeat(np.array(values, np.float64)[..., None] / top, 3, axis=2)
+
+
+def test_greyscale(tmp_path):
+    Image.fromarray(np.array(GREY, np.uint8)).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read(tmp_path / "a.png").pixels, grey_expected(GREY))
+
+
+def test_one_bit(tmp_path):
+    Image.fromarray(np.array([[0, 255, 255]], np.uint8)).convert("1").save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read(tmp_path / "a.png").pixels, grey_expected([[0, 255, 255]]))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "RGBa"])
+def test_rgb_with_alpha_is_over_white(mode):
+    image = Image.new("RGBA", (2, 1), (255, 0, 0, 128))
+    image.putpixel((1, 0), (7, 8, 9, 0))
+    pixels = read(image.convert(mode)).pixels
+    np.testing.assert_allclose(pixels, [[RED_HALF, [1, 1, 1]]], atol=1e-15)
+
+
+def test_rgba_file_is_over_white_in_float64(tmp_path):
+    rgba = np.random.default_rng(0).integers(0, 256, (5, 4, 4), dtype=np.uint8)
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    colour, alpha = rgba[..., :3] / 255, rgba[..., 3:] / 255
+    np.testing.assert_allclose(read(tmp_path / "a.png").pixels, 1 - alpha * (1 - colour), atol=1e-15)
+
+
+def test_grey_with_alpha_is_over_white(tmp_path):
+    Image.new("LA", (1, 1), (51, 51)).save(tmp_path / "a.png")
+    np.testing.assert_allclose(read(tmp_path / "a.png").pixels, grey_expected([[0.2 * 0.2 + 0.8]], 1.0), atol=1e-15)
+    premultiplied = Image.new("LA", (1, 1), (255, 51)).convert("La")
+    np.testing.assert_allclose(read(premultiplied).pixels, 1.0, atol=1e-15)
+
+
+def palette_image():
+    image = Image.new("P", (3, 1))
+    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    image.putdata([0, 1, 2])
+    return image
+
+
+def test_palette(tmp_path):
+    palette_image().save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read(tmp_path / "a.png").pixels, [np.eye(3)])
+
+
+@pytest.mark.parametrize("transparency", [1, b"\xff\x00\xff"])
+def test_palette_with_transparency(tmp_path, transparency):
+    palette_image().save(tmp_path / "a.png", transparency=transparency)
+    np.testing.assert_array_equal(read(tmp_path / "a.png").pixels, [[[1, 0, 0], [1, 1, 1], [0, 0, 1]]])
+
+
+def test_palette_with_alpha():
+    image = palette_image().convert("PA")
+    image.putalpha(Image.fromarray(np.array([[128, 0, 255]], np.uint8)))
+    assert image.mode == "PA"
+    np.testing.assert_allclose(read(image).pixels, [[RED_HALF, [1, 1, 1], [0, 0, 1]]], atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("image", "transparency", "expected"),
+    [
+        (Image.fromarray(np.array(GREY, np.uint8)), 100, [[0, 255], [200, 255]]),
+        (Image.fromarray(np.array(GREY, np.uint8)).convert("RGB"), (100, 100, 100), [[0, 255], [200, 255]]),
+        (Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1"), 0, [[255, 255]]),
+    ],
+)
+def test_a_transparent_colour_shows_white(tmp_path, image, transparency, expected):
+    image.save(tmp_path / "a.png", transparency=transparency)
+    np.testing.assert_array_equal(read(tmp_path / "a.png").pixels, grey_expected(expected))
+
+
+DEEP = [[0, 1, 256], [12345, 40000, 65535]]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_greyscale_of_16_bits_keeps_them(tmp_path, suffix):
+    Image.fromarray(np.array(DEEP, np.uint16)).save(tmp_path / f"a{suffix}")
+    np.testing.assert_array_equal(read(tmp_path / f"a{suffix}").pixels, grey_expected(DEEP, 65535.0))
+
+
+def test_greyscale_of_16_bits_with_a_transparent_value(tmp_path):
+    rows = np.array(DEEP, ">u2").tobytes()
+    (tmp_path / "a.png").write_bytes(png(3, 2, 16, 0, rows, chunk(b"tRNS", struct.pack(">H", 12345))))
+    expected = [[0, 1, 256], [65535, 40000, 65535]]
+    np.testing.assert_array_equal(read(tmp_path / "a.png").pixels, grey_expected(expected, 65535.0))
+
+
+def test_big_endian_16_bits(tmp_path):
+    entries = [(256, 3, 3), (257, 3, 2), (258, 3, 16), (259, 3, 1), (262, 3, 1), (273, 4, 8), (278, 3, 2), (279, 4, 12)]
+    directory = b"".join(
+        struct.pack(">HHI", tag, kind, 1) + (struct.pack(">HH", value, 0) if kind == 3 else struct.pack(">I", value))
+        for tag, kind, value in entries
+    )
+    data = b"MM\0*" + struct.pack(">I", 20) + np.array(DEEP, ">u2").tobytes()
+    (tmp_path / "a.tif").write_bytes(data + struct.pack(">H", len(entries)) + directory + bytes(4))
+    np.testing.assert_array_equal(read(tmp_path / "a.tif").pixels, grey_expected(DEEP, 65535.0))
+
+
+def test_mode_i_is_16_bits_unless_it_has_more():
+    np.testing.assert_array_equal(read(Image.fromarray(np.array(DEEP, np.int32))).pixels, grey_expected(DEEP, 65535.0))
+    assert "from 0 to 65536; expected 0 to 65535" in refusal(Image.fromarray(np.array([[0, 65536]], np.int32)))
+    assert "from -1 to 5; expected 0 to 65535" in refusal(Image.fromarray(np.array([[-1, 5]], np.int32)))
+
+
+def test_mode_f_is_0_to_1(tmp_path):
+    Image.fromarray(np.array([[0, 0.25, 1]], np.float32)).save(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read(tmp_path / "a.tif").pixels, grey_expected([[0, 0.25, 1]], 1.0))
+    assert "expected 0 to 1" in refusal(Image.fromarray(np.array([[0, 1.5]], np.float32)))
+    assert "expected 0 to 1" in refusal(Image.fromarray(np.array([[0, np.nan]], np.float32)))
+
+
+@pytest.mark.parametrize(("colour_type", "channels"), [(2, 3), (6, 4), (4, 2)])
+def test_colour_of_16_bits_is_read_as_8_with_a_warning(tmp_path, colour_type, channels):
+    pixel = [0x1234, 0x8081, 0xFFFF, 0xFFFF][-channels:] if channels != 3 else [0x1234, 0x8081, 0xFFFF]
+    (tmp_path / "a.png").write_bytes(png(1, 1, 16, colour_type, np.array(pixel, ">u2").tobytes()))
+    picture, notes = read_with_notes(tmp_path / "a.png")
+    expected = [1, 1, 1] if channels == 2 else np.array([0x12, 0x80, 0xFF]) / 255
+    np.testing.assert_array_equal(picture.pixels[0, 0], expected)
+    assert notes == ["a.png: 16 bits a channel are read as 8"]
+
+
+def test_cmyk_without_profile():
+    inks = [(0, 0, 0, 0), (255, 0, 0, 0), (0, 255, 0, 0), (0, 0, 255, 0), (0, 0, 0, 255), (0, 0, 0, 51)]
+    expected = [[1, 1, 1], [0, 1, 1], [1, 0, 1], [1, 1, 0], [0, 0, 0], [0.8, 0.8, 0.8]]
+    for ink, colour in zip(inks, expected, strict=True):
+        np.testing.assert_array_equal(read(Image.new("CMYK", (1, 1), ink)).pixels[0, 0], colour)
+
+
+def test_cmyk_jpeg_as_adobe_inverts_it(tmp_path):
+    Image.new("CMYK", (8, 8), (255, 0, 0, 0)).save(tmp_path / "a.jpg", quality=100)
+    assert b"Adobe" in (tmp_path / "a.jpg").read_bytes()
+    np.testing.assert_allclose(read(tmp_path / "a.jpg").pixels[4, 4], [0, 1, 1], atol=2 / 255)
+
+
+def test_cmyk_with_profile(tmp_path):
+    image = Image.new("CMYK", (4, 1))
+    image.putdata([(255, 0, 0, 0), (0, 255, 0, 0), (0, 0, 0, 255), (0, 0, 0, 0)])
+    image.save(tmp_path / "a.tif", icc_profile=odd_cmyk_profile())
+    expected = [[1, 0, 0], [1, 1, 1], [0, 0, 0], [1, 1, 1]]
+    np.testing.assert_allclose(read(tmp_path / "a.tif").pixels[0], expected, atol=8 / 255)
+
+
+@pytest.mark.parametrize("mode", ["YCbCr", "HSV", "RGBX"])
+def test_other_colour_modes(mode):
+    np.testing.assert_allclose(read(Image.fromarray(COLOURS).convert(mode)).pixels, COLOURS / 255, atol=3 / 255)
+
+
+def test_lab(tmp_path):
+    image = Image.new("LAB", (2, 1))
+    image.putdata([(137, 128, 128), (138, 209, 198)])  # L* 53.7: middle grey; L*a*b* 54, 81, 70 (D50): sRGB's red
+    image.save(tmp_path / "a.tif")
+    np.testing.assert_allclose(read(tmp_path / "a.tif").pixels[0], [[0.502] * 3, [1, 0, 0]], atol=8 / 255)
+
+
+# --- profiles ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_srgb_profile_changes_nothing(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(image).save(tmp_path / "a.png", icc_profile=srgb_profile())
+    np.testing.assert_array_equal(read(tmp_path / "a.png").pixels, image / 255.0)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_a_profile_is_converted(tmp_path, suffix):
+    Image.fromarray(COLOURS).save(tmp_path / f"a{suffix}", icc_profile=swapped_profile())
+    np.testing.assert_allclose(read(tmp_path / f"a{suffix}").pixels, COLOURS[..., ::-1] / 255, atol=1.5 / 255)
+
+
+def test_alpha_survives_the_profile(tmp_path):
+    rgba = np.array([[[255, 0, 0, 128], [255, 0, 0, 255], [255, 0, 0, 0]]], np.uint8)
+    Image.fromarray(rgba).save(tmp_path / "a.png", icc_profile=swapped_profile())
+    half = 1 - 128 / 255
+    expected = [[half, half, 1], [0, 0, 1], [1, 1, 1]]
+    np.testing.assert_allclose(read(tmp_path / "a.png").pixels[0], expected, atol=1.5 / 255)
+
+
+def test_a_palette_takes_its_profile(tmp_path):
+    palette_image().save(tmp_path / "a.png", icc_profile=swapped_profile())
+    np.testing.assert_allclose(read(tmp_path / "a.png").pixels, [np.eye(3)[:, ::-1]], atol=1.5 / 255)
+
+
+def srgb_encoded(linear):
+    return 12.92 * linear if linear <= 0.0031308 else 1.055 * linear ** (1 / 2.4) - 0.055
+
+
+@pytest.mark.parametrize("mode", ["L", "LA"])
+def test_a_grey_profile(tmp_path, mode):
+    values = np.array([[0, 10, 128, 255]], np.uint8)
+    Image.fromarray(values).convert(mode).save(tmp_path / "a.png", icc_profile=linear_grey_profile())
+    expected = grey_expected([[srgb_encoded(v / 255) for v in values[0]]], 1.0)
+    np.testing.assert_allclose(read(tmp_path / "a.png").pixels, expected, atol=1.5 / 255)
+
+
+def test_a_grey_profile_at_16_bits_costs_8_of_them(tmp_path):
+    Image.fromarray(np.array([[32768]], np.uint16)).save(tmp_path / "a.png", icc_profile=linear_grey_profile())
+    picture, notes = read_with_notes(tmp_path / "a.png")
+    np.testing.assert_allclose(picture.pixels[0, 0], srgb_encoded(0.5), atol=2 / 255)
+    assert notes == ["a.png: 16 bits a channel are read as 8"]
+
+
+def test_greyscale_with_an_rgb_profile(tmp_path):
+    Image.fromarray(np.array(GREY, np.uint8)).save(tmp_path / "a.png", icc_profile=srgb_profile())
+    np.testing.assert_array_equal(read(tmp_path / "a.png").pixels, grey_expected(GREY))
+
+
+@pytest.mark.parametrize("profile", [b"no profile at all", srgb_profile()[:200], linear_grey_profile()])
+def test_a_profile_that_makes_no_sense_is_ignored_with_a_warning(tmp_path, profile):
+    Image.fromarray(COLOURS).save(tmp_path / "a.png", icc_profile=profile)
+    picture, notes = read_with_notes(tmp_path / "a.png")
+    np.testing.assert_array_equal(picture.pixels, COLOURS / 255.0)
+    assert len(notes) == 1
+    assert notes[0].startswith("a.png: its ICC profile is ignored: ")
+
+
+# --- orientation and animation ----------------------------------------------------------------------------------------
+
+UPRIGHT = {
+    1: [[1, 2, 3], [4, 5, 6]],
+    2: [[3, 2, 1], [6, 5, 4]],
+    3: [[6, 5, 4], [3, 2, 1]],
+    4: [[4, 5, 6], [1, 2, 3]],
+    5: [[1, 4], [2, 5], [3, 6]],
+    6: [[4, 1], [5, 2], [6, 3]],
+    7: [[6, 3], [5, 2], [4, 1]],
+    8: [[3, 6], [2, 5], [1, 4]],
+}
+
+
+def exif(orientation):
+    data = Image.Exif()
+    data[0x0112] = orientation
+    return data
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize(("suffix", "dtype"), [(".png", np.uint8), (".png", np.uint16), (".tif", np.uint8)])
+def test_orientation(tmp_path, orientation, suffix, dtype):
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(np.array(UPRIGHT[1], dtype) * 40).save(path, exif=exif(orientation))
+    expected = grey_expected(np.array(UPRIGHT[orientation]) * 40, np.iinfo(dtype).max)
+    np.testing.assert_array_equal(read(path).pixels, expected)
+    with path.open("rb") as file:  # from the bare path of such a TIFF, Pillow 13 itself makes nonsense
+        np.testing.assert_array_equal(read(Image.open(file)).pixels, expected)
+
+
+def test_orientation_of_a_jpeg(tmp_path):
+    image = Image.new("L", (32, 16), 0)
+    image.paste(255, (0, 0, 16, 16))  # the left half white; turned right, the top half
+    image.save(tmp_path / "a.jpg", exif=exif(6))
+    pixels = read(tmp_path / "a.jpg").pixels
+    assert pixels.shape == (32, 16, 3)
+    assert pixels[:15].min() > 0.9
+    assert pixels[17:].max() < 0.1
+
+
+def test_an_orientation_that_does_not_exist_is_none(tmp_path):
+    Image.fromarray(COLOURS).save(tmp_path / "a.png", exif=exif(9))
+    np.testing.assert_array_equal(read(tmp_path / "a.png").pixels, COLOURS / 255)
+
+
+def test_damaged_exif_is_no_reason_to_fail(tmp_path):
+    damaged = chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\x09\x01\x12garbage")
+    (tmp_path / "a.png").write_bytes(png(3, 2, 8, 2, COLOURS.tobytes(), damaged))
+    picture, notes = read_with_notes(tmp_path / "a.png")
+    np.testing.assert_array_equal(picture.pixels, COLOURS / 255)
+    assert notes
+    assert all(note.startswith("a.png: ") for note in notes)
+
+
+def test_exif_that_cannot_be_parsed_at_all(tmp_path):
+    (tmp_path / "a.png").write_bytes(png(3, 2, 8, 2, COLOURS.tobytes(), chunk(b"eXIf", b"not EXIF")))
+    picture, notes = read_with_notes(tmp_path / "a.png")
+    np.testing.assert_array_equal(picture.pixels, COLOURS / 255)
+    assert len(notes) == 1
+    assert notes[0].startswith("a.png: its EXIF data is ignored: ")
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".png", ".webp", ".tif"])
+def test_the_first_frame_of_an_animation(tmp_path, suffix):
+    if suffix == ".webp" and not features.check("webp"):
+        pytest.skip("this Pillow has no WebP")
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ((255, 0, 0), (0, 0, 255))]
+    options = {"lossless": True} if suffix == ".webp" else {}
+    frames[0].save(tmp_path / f"a{suffix}", save_all=True, append_images=frames[1:], **options)
+    picture, notes = read_with_notes(tmp_path / f"a{suffix}")
+    np.testing.assert_array_equal(picture.pixels, np.broadcast_to([1.0, 0.0, 0.0], (8, 8, 3)))
+    assert notes == [f"a{suffix}: is animated, or holds several images; number 1 is used"]
+
+
+def test_a_pillow_image_keeps_its_frame(tmp_path):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ((255, 0, 0), (0, 0, 255))]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    with Image.open(tmp_path / "a.gif") as image:
+        image.seek(1)
+        picture, notes = read_with_notes(image)
+        assert image.tell() == 1
+    np.testing.assert_array_equal(picture.pixels[0, 0], [0, 0, 1])
+    assert notes == ["image: is animated, or holds several images; number 2 is used"]
+
+
+def test_warnings_go_to_the_warnings_module_unless_told_otherwise(tmp_path):
+    Image.fromarray(COLOURS).save(tmp_path / "a.png", icc_profile=b"nonsense")
+    with pytest.warns(UserWarning, match=r"^a\.png: its ICC profile is ignored"):
+        images.read(tmp_path / "a.png")
+
+
+# --- from memory ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, ">u2", np.float16, np.float32, np.float64, ">f4"])
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3), (4, 5, 4)])
+def test_arrays(dtype, shape):
+    dtype = np.dtype(dtype)
+    random = np.random.default_rng(0).random(shape)
+    top = 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
+    array = (random * top).astype(dtype)
+    before = array.copy()
+    array.setflags(write=False)
+    picture = read(array)
+    values = before.astype(np.float64) / top
+    if values.ndim == 2:
+        expected = np.stack([values] * 3, axis=-1)
+    elif shape[2] == 4:
+        expected = 1 - values[..., 3:] * (1 - values[..., :3])
+    else:
+        expected = values
+    assert picture.name == "array"
+    assert picture.pixels.dtype == np.float64
+    np.testing.assert_allclose(picture.pixels, expected, rtol=0, atol=1e-15)
+    np.testing.assert_array_equal(array, before)
+
+
+def test_a_picture_does_not_share_the_arrays_memory():
+    array = np.full((2, 2, 3), 0.5)
+    pixels = read(array).pixels
+    array[:] = 0
+    assert (pixels == 0.5).all()
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((2, 2), np.int64), np.zeros((2, 2), bool), np.zeros((2, 2), np.uint32), np.zeros(4),
+        np.zeros((2, 2, 2)),
+        np.zeros((2, 2, 1)), np.zeros((1, 2, 2, 3)), np.full((2, 2), 1.01), np.full((2, 2), -0.01),
+        np.full((2, 2), np.nan), np.full((2, 2), np.inf),
+    ],
+)  # fmt: skip
+def test_other_arrays_are_refused(array):
+    message = refusal(array)
+    assert message.startswith(f"array: received '{array.dtype} ")
+    assert message.endswith("uint8, uint16 or floating point in [0, 1], of shape (H, W), (H, W, 3) or (H, W, 4)")
+
+
+def test_a_pillow_image_is_not_changed():
+    image = Image.new("RGBA", (2, 2), (1, 2, 3, 4))
+    image.info["icc_profile"] = swapped_profile()
+    image.getexif()[0x0112] = 6
+    before, exif_before, info = image.tobytes(), image.getexif().tobytes(), dict(image.info)
+    assert read(image).name == "image"
+    assert (image.tobytes(), image.getexif().tobytes(), image.info) == (before, exif_before, info)
+
+
+def test_the_hash_of_a_picture_from_memory():
+    flat, tall = np.zeros((2, 8, 3)), np.zeros((8, 2, 3))
+    assert read(flat).sha256 == hashlib.sha256(b"(2, 8, 3)" + bytes(2 * 8 * 3 * 8)).hexdigest()
+    assert read(flat).sha256 != read(tall).sha256  # the same bytes, another shape
+    assert read(Image.fromarray(COLOURS)).sha256 == read(COLOURS).sha256
+    assert read(COLOURS).sha256 != read(COLOURS[..., ::-1]).sha256
+
+
+@pytest.mark.parametrize("source", [None, 3, [[0, 0]], b"photo.jpg", io.BytesIO(b"")])
+def test_other_sources_are_refused(source):
+    assert refusal(source).endswith("accepted: a path, a Pillow image, a NumPy array")
+
+
+# --- what cannot be read ----------------------------------------------------------------------------------------------
+
+
+def test_missing(tmp_path):
+    assert refusal(tmp_path / "no.png") == f"{tmp_path / 'no.png'}: no such file"
+
+
+def test_a_directory(tmp_path):
+    assert refusal(tmp_path) == f"{tmp_path}: is a directory, not an image"
+
+
+def test_a_path_through_a_file(tmp_path):
+    (tmp_path / "file").write_bytes(b"x")
+    assert "cannot be read: Not a directory" in refusal(tmp_path / "file" / "a.png")
+
+
+def test_not_an_image(tmp_path):
+    (tmp_path / "a.png").write_text("not an image, whatever its name says" * 9)
+    assert refusal(tmp_path / "a.png") == f"{tmp_path / 'a.png'}: is not an image of a known format"
+
+
+def test_an_empty_file(tmp_path):
+    (tmp_path / "a.png").touch()
+    assert refusal(tmp_path / "a.png") == f"{tmp_path / 'a.png'}: the file is empty"
+
+
+def test_a_name_no_file_can_have():
+    assert "null" in refusal("a\0.png")
+    assert "File name too long" in refusal("a" * 5000)
+
+
+def test_no_permission(tmp_path, monkeypatch):
+    def refuse(*_args):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(images, "open", refuse, raising=False)  # root may read everything
+    assert refusal(tmp_path / "a.png") == f"{tmp_path / 'a.png'}: cannot be read: Permission denied"
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".gif", ".bmp", ".tif", ".webp"])
+@pytest.mark.parametrize("fraction", [0.3, 0.9])
+def test_truncated(tmp_path, suffix, fraction):
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * fraction)])
+    assert refusal(path).startswith(f"{path}: is truncated or damaged: ")
+
+
+def test_damaged(tmp_path):
+    Image.fromarray(COLOURS).save(tmp_path / "a.png")
+    data = bytearray((tmp_path / "a.png").read_bytes())
+    data[data.index(b"IDAT") + 6] ^= 0xFF
+    (tmp_path / "a.png").write_bytes(data)
+    assert "a.png: is truncated or damaged: " in refusal(tmp_path / "a.png")
+
+
+def test_any_failure_of_a_decoder_is_one_line(monkeypatch):
+    image = Image.fromarray(COLOURS)
+    monkeypatch.setattr(image, "load", lambda: [][1])
+    assert refusal(image) == "image: is truncated or damaged: list index out of range"
+    monkeypatch.setattr(image, "load", lambda: (_ for _ in ()).throw(MemoryError))
+    assert refusal(image) == "image: does not fit in memory"
+
+
+def test_no_pixels(tmp_path):
+    assert refusal(np.zeros((0, 5, 3))) == "array: 5 x 0 px: it has no pixels"
+    assert refusal(Image.new("RGB", (0, 5))) == "image: 0 x 5 px: it has no pixels"
+    (tmp_path / "a.png").write_bytes(png(0, 5, 8, 2))
+    assert refusal(tmp_path / "a.png").startswith(f"{tmp_path / 'a.png'}: ")
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path):
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png(20_000, 15_001, 8, 2))  # a header alone: decoding it would say that it is truncated
+    assert refusal(path) == f"{path}: has more than 300 million pixels; --allow-large reads it all the same"
+
+
+def test_the_limit_is_ours_and_exact(tmp_path, monkeypatch):
+    for height in (10, 11):
+        Image.new("RGB", (10, height), (255, 0, 0)).save(tmp_path / f"{height}.png")
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "LARGEST", 100)
+        patch.setattr(Image, "MAX_IMAGE_PIXELS", 5)  # Pillow's own would refuse all of these
+        assert read(tmp_path / "10.png").pixels.shape == (10, 10, 3)
+        assert "--allow-large" in refusal(tmp_path / "11.png")
+        assert read(tmp_path / "11.png", allow_large=True).pixels.shape == (11, 10, 3)
+        assert "--allow-large" in refusal(Image.new("RGB", (10, 11)))
+        assert read(Image.new("RGB", (10, 11)), allow_large=True).pixels.shape == (11, 10, 3)
+        assert Image.MAX_IMAGE_PIXELS == 5
+
+
+def test_threads_leave_pillows_limit_alone(tmp_path):
+    before = Image.MAX_IMAGE_PIXELS
+    Image.fromarray(np.zeros((300, 300, 3), np.uint8)).save(tmp_path / "a.png")
+    shapes = []
+    threads = [
+        threading.Thread(target=lambda: shapes.append(read(tmp_path / "a.png", allow_large=True).pixels.shape))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert shapes == [(300, 300, 3)] * 8
+    assert before == Image.MAX_IMAGE_PIXELS
+
+
+# --- resampling -------------------------------------------------------------------------------------------------------
+
+
+def lanczos_matrix(source, target):
+    """Return the weights (target, source) of a Lanczos filter of three lobes, widened when it shrinks."""
+    scale = max(source / target, 1.0)
+    centres = (np.arange(target) + 0.5) * source / target
+    x = (np.arange(source) + 0.5 - centres[:, None]) / scale
+    weights = np.where(np.abs(x) < 3, np.sinc(x) * np.sinc(x / 3), 0.0)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("height", "width"), [(7, 9), (40, 31), (20, 9), (1, 1)])
+def test_resample_is_lanczos(dtype, height, width):
+    image = np.random.default_rng(0).random((20, 30, 3)).astype(dtype)
+    before = image.copy()
+    got = images.resample(image, width, height)
+    rows, columns = lanczos_matrix(20, height), lanczos_matrix(30, width)
+    assert got.dtype == dtype
+    assert got.shape == (height, width, 3)
+    np.testing.assert_allclose(got, np.einsum("ai,bj,ijc->abc", rows, columns, image), atol=2e-6)
+    np.testing.assert_array_equal(image, before)
+
+
+def test_resample_does_nothing_at_the_right_size():
+    image = np.random.default_rng(0).random((4, 5, 3))
+    assert images.resample(image, 5, 4) is image
+
+
+def test_resample_takes_views():
+    image = np.random.default_rng(0).random((9, 8, 3))
+    np.testing.assert_array_equal(
+        images.resample(image[::-1, ::-1, ::-1], 5, 4), images.resample(image[::-1, ::-1, ::-1].copy(), 5, 4)
+    )
+
+
+def test_lanczos_overshoots_and_fitted_clips():
+    step = np.zeros((8, 8, 3))
+    step[:, 4:] = 1.0
+    raw = images.resample(step, 16, 16)
+    assert raw.min() < -0.01
+    assert raw.max() > 1.01
+    fitted = images.fitted(step, 16, 16)
+    assert fitted.dtype == np.float64
+    np.testing.assert_array_equal(fitted, np.clip(raw, 0, 1))
+    np.testing.assert_array_equal(images.fitted(step, 8, 8), step)
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+RECORD = {"seed": 3, "recipe": {"name": "gatys", "alpha": 1e-3}, "content": "vélo 自転車.jpg", "losses": [1.5, 0.25]}
+
+
+def flat(value=0.5):
+    return np.full((4, 6, 3), value)
+
+
+def names(folder):
+    return sorted(file.name for file in folder.iterdir())
+
+
+def test_pixels_are_clipped_and_rounded_half_to_even():
+    image = np.array([[[-1.0, 2.0, 0.5], [0.25 / 255, 0.75 / 255, 254.4 / 255]]])
+    assert images.to_uint8(image).tolist() == [[[0, 255, 128], [0, 1, 254]]]  # 127.5 -> 128
+    halves = np.array([0.5, 1.5, 2.5, 3.5]) / 255
+    assert (halves * 255).tolist() == [0.5, 1.5, 2.5, 3.5]
+    assert images.to_uint8(halves).tolist() == [0, 2, 2, 4]
+    assert images.to_uint8(np.float32([1.0])).dtype == np.uint8
+
+
+@pytest.mark.parametrize("suffix", [*LOSSLESS, ".PNG"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_written_is_read_again(tmp_path, suffix, dtype):
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3)) / 255.0
+    images.write(tmp_path / f"out{suffix}", image.astype(dtype))
+    np.testing.assert_array_equal(read(tmp_path / f"out{suffix}").pixels, image)
+    assert names(tmp_path) == [f"out{suffix}"]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg"])
+def test_jpeg_quality(tmp_path, suffix):
+    images.write(tmp_path / f"out{suffix}", flat())
+    with Image.open(tmp_path / f"out{suffix}") as image:
+        assert image.format == "JPEG"
+        assert JpegImagePlugin.get_sampling(image) == 0  # 4:4:4
+        assert image.quantization[0][0] == 2  # libjpeg's 16, scaled by (200 - 2 * 95) %, rounded
+    np.testing.assert_allclose(read(tmp_path / f"out{suffix}").pixels, 128 / 255, atol=1.5 / 255)
+
+
+def test_png_says_srgb_and_carries_the_record(tmp_path):
+    images.write(tmp_path / "out.png", flat(), RECORD)
+    chunks = dict(png_chunks((tmp_path / "out.png").read_bytes()))
+    assert chunks[b"sRGB"] == b"\0"
+    assert set(chunks) == {b"IHDR", b"sRGB", b"iTXt", b"IDAT", b"IEND"}
+    keyword, text = chunks[b"iTXt"].split(b"\0\0\0\0\0")  # not compressed, no language, no translated keyword
+    assert keyword == b"nst"
+    assert text.decode("utf-8") == json.dumps(RECORD, sort_keys=True, ensure_ascii=False)
+    assert list(json.loads(text)) == sorted(RECORD)
+    assert images.read_record(tmp_path / "out.png") == RECORD
+    assert names(tmp_path) == ["out.png"]
+
+
+def test_writing_twice_gives_the_same_bytes(tmp_path):
+    for name in ("a.png", "b.png"):
+        images.write(tmp_path / name, flat(), RECORD)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_other_formats_have_a_sidecar(tmp_path):
+    images.write(tmp_path / "out.jpg", flat(), RECORD)
+    assert names(tmp_path) == ["out.jpg", "out.jpg.json"]
+    assert json.loads((tmp_path / "out.jpg.json").read_text(encoding="utf-8")) == RECORD
+    assert images.read_record(tmp_path / "out.jpg") == RECORD
+    images.write(tmp_path / "out.tif", flat())
+    assert names(tmp_path) == ["out.jpg", "out.jpg.json", "out.tif"]
+
+
+def test_records_hold_numpy_numbers_long_histories_and_odd_names(tmp_path):
+    record = {"loss": np.float32(0.5), "n": np.int64(3), "history": np.arange(300_000.0), "file": "a\udcff.png"}
+    for name in ("out.png", "out.jpg"):
+        images.write(tmp_path / name, flat(), record)
+        got = images.read_record(tmp_path / name)
+        assert (got["loss"], got["n"], got["file"]) == (0.5, 3, "a\udcff.png")
+        assert got["history"] == list(range(300_000))
+
+
+def test_no_record(tmp_path):
+    images.write(tmp_path / "out.png", flat())
+    with pytest.raises(
+        NstError, match=r"out\.png: carries no record of a run, and there is no out\.png\.json beside it"
+    ):
+        images.read_record(tmp_path / "out.png")
+    with pytest.raises(NstError, match=r"no\.png: no such file"):
+        images.read_record(tmp_path / "no.png")
+    (tmp_path / "text.png").write_text("text")
+    with pytest.raises(NstError, match="is not an image"):
+        images.read_record(tmp_path / "text.png")
+
+
+@pytest.mark.parametrize("text", [b"{", b"[1]", b"\xff\xfe", b"[" * 100_000])
+def test_a_record_that_cannot_be_read(tmp_path, text):
+    images.write(tmp_path / "out.jpg", flat())
+    (tmp_path / "out.jpg.json").write_bytes(text)
+    with pytest.raises(NstError, match=r"out\.jpg: its record cannot be read: [^\n]+$"):
+        images.read_record(tmp_path / "out.jpg")
+
+
+def test_permissions_follow_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        images.write(tmp_path / "out.jpg", flat(), RECORD)
+    finally:
+        os.umask(before)
+    for name in ("out.jpg", "out.jpg.json"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o640
+
+
+def both_refuse(path, match, *, force=False):
+    """Check that check_writable and write refuse with the same one line, and that nothing is left behind."""
+    before = {file: file.read_bytes() for file in path.parent.glob("*") if file.is_file()}
+    with pytest.raises(NstError, match=match) as early:
+        images.check_writable(path, force=force)
+    with pytest.raises(NstError, match=match) as late:
+        images.write(path, flat(), RECORD, force=force)
+    assert str(early.value) == str(late.value)
+    assert "\n" not in str(early.value)
+    assert before == {file: file.read_bytes() for file in path.parent.glob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("suffix", ["", ".txt", ".gif", ".jp2"])
+def test_the_suffix_must_be_one_that_is_written(tmp_path, suffix):
+    both_refuse(tmp_path / f"out{suffix}", r"suffix: received .*; accepted: \.png, \.jpg, \.jpeg, .*\.bmp")
+
+
+def test_a_suffix_that_this_pillow_cannot_write(tmp_path, monkeypatch):
+    monkeypatch.delitem(Image.SAVE, "WEBP")
+    both_refuse(tmp_path / "out.webp", r"received '\.webp'; accepted: \.png, \.jpg, \.jpeg, \.tif, \.tiff, \.bmp$")
+
+
+def test_the_folder_must_be_there(tmp_path):
+    both_refuse(tmp_path / "no" / "out.png", r"out\.png: the folder .*no does not exist")
+    (tmp_path / "file").write_bytes(b"x")
+    both_refuse(tmp_path / "file" / "out.png", r"out\.png: .*file is not a folder")
+
+
+def test_the_folder_must_be_writable(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root may write everywhere
+    both_refuse(tmp_path / "out.png", r"out\.png: the folder .* cannot be written to")
+
+
+def test_a_file_in_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images.check_writable("out.png", force=False)
+    images.write("out.png", flat())
+    assert names(tmp_path) == ["out.png"]
+
+
+def test_the_target_must_not_be_a_directory(tmp_path):
+    (tmp_path / "out.png").mkdir()
+    both_refuse(tmp_path / "out.png", r"out\.png: is a directory", force=True)
+
+
+def test_a_name_that_is_too_long(tmp_path):
+    both_refuse(tmp_path / ("a" * 300 + ".png"), "cannot be written: File name too long")
+
+
+def test_nothing_is_overwritten_without_force(tmp_path):
+    (tmp_path / "out.png").write_bytes(b"precious")
+    both_refuse(tmp_path / "out.png", r"out\.png: exists already; --force overwrites it")
+    images.check_writable(tmp_path / "out.png", force=True)
+    images.write(tmp_path / "out.png", flat(), RECORD, force=True)
+    assert images.read_record(tmp_path / "out.png") == RECORD
+    assert names(tmp_path) == ["out.png"]
+
+
+def test_no_sidecar_is_overwritten_without_force(tmp_path):
+    (tmp_path / "out.jpg.json").write_bytes(b"precious")
+    both_refuse(tmp_path / "out.jpg", r"out\.jpg\.json: exists already; --force overwrites it")
+    images.write(tmp_path / "out.jpg", flat(), RECORD, force=True)
+    assert images.read_record(tmp_path / "out.jpg") == RECORD
+
+
+def test_a_dangling_link_is_a_file_too(tmp_path):
+    (tmp_path / "out.png").symlink_to(tmp_path / "gone.png")
+    both_refuse(tmp_path / "out.png", "exists already")
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("appearing", ["out.jpg", "out.jpg.json"])
+def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path, monkeypatch, links, appearing):
+    monkeypatch.setattr(images, "check_writable", lambda path, *, force: None)  # it looked before the file appeared
+    if not links:
+        monkeypatch.setattr(os, "link", fail_with(errno.EPERM))
+    (tmp_path / appearing).write_bytes(b"precious")
+    with pytest.raises(NstError, match=r"out\.jpg: cannot be written: "):
+        images.write(tmp_path / "out.jpg", flat(), RECORD)
+    assert names(tmp_path) == [appearing]
+    assert (tmp_path / appearing).read_bytes() == b"precious"
+
+
+def test_a_file_system_without_links(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "link", fail_with(errno.EPERM))
+    images.write(tmp_path / "out.jpg", flat(), RECORD)
+    assert images.read_record(tmp_path / "out.jpg") == RECORD
+    assert names(tmp_path) == ["out.jpg", "out.jpg.json"]
+
+
+def fail_with(number, at_call=1):
+    calls = []
+
+    def fail(*_args, **_options):
+        calls.append(None)
+        if len(calls) >= at_call:
+            raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize(("name", "at_call"), [("out.png", 1), ("out.jpg", 1), ("out.jpg", 2)])
+def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch, name, at_call, force):
+    (tmp_path / "other.txt").write_text("other")
+    if force:
+        (tmp_path / name).write_bytes(b"old")
+    before = names(tmp_path)
+    monkeypatch.setattr(os, "fsync", fail_with(errno.ENOSPC, at_call))
+    with pytest.raises(NstError) as caught:
+        images.write(tmp_path / name, flat(), RECORD, force=force)
+    assert str(caught.value) == f"{tmp_path / name}: cannot be written: No space left on device"
+    assert names(tmp_path) == before
+    assert not force or (tmp_path / name).read_bytes() == b"old"
+
+
+def test_a_write_that_the_system_stops_leaves_nothing(tmp_path):
+    image = np.random.default_rng(0).random((64, 64, 3))  # 12 kB, incompressible
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(NstError, match=r"out\.png: cannot be written: File too large"):
+            images.write(tmp_path / "out.png", image)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert names(tmp_path) == []
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
+    def interrupt(_descriptor):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        images.write(tmp_path / "out.jpg", flat(), RECORD)
+    assert names(tmp_path) == []
+
+
+def test_a_picture_that_the_format_cannot_hold(tmp_path):
+    with pytest.raises(NstError, match=r"out\.webp: cannot be written: [^\n]+$"):
+        images.write(tmp_path / "out.webp", np.zeros((1, 16_400, 3)))  # WebP ends at 16383
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_not_written(tmp_path, value):
+    image = flat()
+    image[1, 2, 0] = value
+    with pytest.raises(NstError, match=r"out\.png: not written: the image holds values that are not finite"):
+        images.write(tmp_path / "out.png", image)
+    assert names(tmp_path) == []

@@ -1,0 +1,196 @@
+import numpy as np
+import pytest
+
+from nst_spec import recipe
+from nst_spec.errors import NstError
+
+PUBLISHED = {
+    "pytorch-blog",
+    "udacity2018",
+    "sonare2024",
+    "sonare2024-clamped",
+    "dye2023",
+    "dye2023-code",
+    "tf-eager2018",
+    "gatys2016",
+    "gatys-notebook",
+    "pytorch-tutorial",
+    "tf-tutorial",
+    "keras-io",
+    "neural-style",
+    "neural-style-pt",
+    "neural-style-tf",
+}
+
+
+def test_every_system_has_its_recipe():
+    assert set(recipe.names()) == PUBLISHED | {"default"}
+    assert recipe.names()[0] == "default"
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_published_recipes_name_source_and_note_and_are_not_guarded(name):
+    found = recipe.load(name)
+    assert found.name == name
+    assert len(found.source) > 20
+    assert len(found.note) > 40
+    assert not found.guard
+
+
+def test_the_default_alone_may_fall_back_and_is_guarded():
+    assert [name for name in recipe.names() if recipe.load(name).weights == "auto"] == ["default"]
+    assert recipe.load("default").guard
+
+
+# What the documents' code says, read off SOURCES and the documents once more.
+@pytest.mark.parametrize(
+    ("name", "key", "expected"),
+    [
+        ("pytorch-blog", "preprocessing", "unit"),
+        ("pytorch-blog", "beta", 0.01),
+        ("pytorch-blog", "steps", 1000),
+        ("pytorch-blog", "taps", ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "conv5_1")),
+        ("udacity2018", "beta", 1e6),
+        ("udacity2018", "space", "imagenet"),
+        ("udacity2018", "taps", ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu4_2", "relu5_1")),
+        ("sonare2024", "taps", ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv4_2", "conv5_1")),
+        ("sonare2024", "clamp", "final"),
+        ("sonare2024-clamped", "clamp", "each-step"),
+        ("sonare2024-clamped", "beta", 1e6),
+        ("dye2023", "taps", ("relu1_2", "relu2_2", "relu3_4", "relu4_4", "relu5_4")),
+        ("dye2023-code", "alpha", 1000.0),
+        ("dye2023-code", "steps", 100),
+        ("tf-eager2018", "alpha", 1e3),
+        ("tf-eager2018", "result", "best"),
+        ("gatys-notebook", "steps", 740),
+        ("pytorch-tutorial", "taps", ("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1")),
+        ("tf-tutorial", "alpha", 1e4),
+        ("keras-io", "alpha", 2.5e-8),
+        ("neural-style", "beta", 100.0),
+        ("neural-style-pt", "alpha", 5.0),
+        ("neural-style-tf", "beta", 1e4),
+    ],
+)
+def test_published_values(name, key, expected):
+    assert getattr(recipe.load(name), key) == expected
+
+
+def test_gatys_style_weights_are_a_thousand_over_channels_squared():
+    weights = list(recipe.load("gatys-notebook").style.taps.values())
+    np.testing.assert_allclose(weights, [1e3 / n**2 for n in (64, 128, 256, 512, 512)])
+
+
+def test_neural_style_pt_differs_from_neural_style_in_pooling_and_total_variation():
+    lua, pt = (recipe.load(name).model_dump() for name in ("neural-style", "neural-style-pt"))
+    assert {key for key in lua if lua[key] != pt[key]} == {"name", "source", "note", "pooling", "tv"}
+
+
+def changed(name="default", **settings):
+    return recipe.override(recipe.load(name), {key.replace("__", "."): value for key, value in settings.items()})
+
+
+def test_settings_replace_values_and_leave_the_recipe_alone():
+    before = recipe.load("default")
+    after = recipe.override(before, {"optimizer.lr": 0.5, "size.pixels": 64, "clamp": "none"})
+    assert (after.optimizer.lr, after.size.pixels, after.clamp) == (0.5, 64, "none")
+    assert before == recipe.load("default")
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 7, 100, 301])
+def test_steps_are_shared_out_exactly(steps):
+    scales = changed(steps=steps).scales
+    assert sum(scale.steps for scale in scales) == steps
+    assert changed(steps=600).scales[0].steps == 2 * recipe.load("default").scales[0].steps
+
+
+@pytest.mark.parametrize(("strength", "alpha", "beta"), [(0.0, 2.0, 0.0), (0.5, 1.0, 1.0), (1.0, 0.0, 2.0)])
+def test_strength_moves_weight_between_content_and_style(strength, alpha, beta):
+    before, after = recipe.load("default"), changed(strength=strength)
+    assert after.alpha == pytest.approx(alpha * before.alpha)
+    assert after.beta == pytest.approx(beta * before.beta)
+
+
+def test_taps_are_chosen_by_name_number_and_weight():
+    assert changed("dye2023", style__taps="1,3").style.taps == {"relu1_2": 1.0, "relu3_4": 1.0}
+    assert changed("dye2023", content__taps=4).content.taps == {"relu4_4": 1.0}
+    assert changed("udacity2018", style__taps="relu2_1,relu1_2=0.5").style.taps == {"relu2_1": 0.75, "relu1_2": 0.5}
+
+
+def test_another_optimizer_begins_with_its_own_defaults():
+    after = changed(optimizer__kind="lbfgs", optimizer__history=7)
+    assert (after.optimizer.kind, after.optimizer.history, after.optimizer.lr) == ("lbfgs", 7, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"colour": 1}, r"unknown key: received 'colour'; accepted: name, source"),
+        ({"optimizer.momentum": 1}, r"unknown key: received 'optimizer.momentum'; accepted: kind, lr, beta1"),
+        ({"pooling.sort": 1}, r"unknown key: received 'pooling.sort'; accepted: kind, rounding"),
+        ({"optimiser.lr": 1}, r"unknown key: received 'optimiser.lr'; accepted: .*optimizer"),
+        ({"optimizer.kind": "rmsprop"}, r"optimizer.kind: received 'rmsprop'; accepted: adam, lbfgs, sgd"),
+        ({"pooling.kind": "median"}, r"pooling.kind: .*'max' or 'average'.*'median'"),
+        ({"style.gram": "pixels"}, r"style.gram: received 'pixels'; accepted: none, positions"),
+        ({"space": "lab"}, r"space: received 'lab'; accepted: unit, imagenet, caffe"),
+        ({"size.rule": "width"}, r"size.rule: received 'width'; accepted: square"),
+        ({"size.pixels": 12.5}, r"size.pixels: .*12.5"),
+        ({"alpha": "much"}, r"alpha: .*number.*'much'"),
+        ({"alpha": -1.0}, r"alpha: .*greater than or equal to 0.*-1"),
+        ({"optimizer.beta1": 1.0}, r"optimizer.beta1: .*less than 1"),
+        ({"style.taps": "relu9_1"}, r"tap: received 'relu9_1'; accepted: conv1_1"),
+        ({"style.taps": "relu1_1=x"}, r"relu1_1: expected a number"),
+        ({"steps": -1}, r"steps: expected a whole number"),
+        ({"strength": 1.5}, r"strength: expected a number from 0 to 1"),
+        ({"init.kind": "file"}, r"init.file"),
+    ],
+)
+def test_mistakes_name_the_key_and_the_accepted_values(settings, message):
+    with pytest.raises(NstError, match=message):
+        recipe.override(recipe.load("default"), settings)
+
+
+def test_a_file_may_be_based_on_a_recipe(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('source = "me"\nbased_on = "gatys2016"\nalpha = 3.0\n')
+    mine = recipe.load(path)
+    assert (mine.name, mine.alpha, mine.beta) == ("mine", 3.0, recipe.load("gatys2016").beta)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("alpha = ", "broken.toml"),
+        ('source = "me"\nbased_on = "gatys2016"\nalfa = 1.0\n', r"broken.toml: unknown key: received 'alfa'"),
+        ('source = "me"\n', "broken.toml: weights: expected a value"),
+    ],
+)
+def test_a_broken_file_is_named(tmp_path, text, message):
+    path = tmp_path / "broken.toml"
+    path.write_text(text)
+    with pytest.raises(NstError, match=message):
+        recipe.load(path)
+
+
+def test_an_unknown_or_missing_recipe_is_named(tmp_path):
+    with pytest.raises(NstError, match=r"'gatys'; accepted: default, dye2023"):
+        recipe.load("gatys")
+    with pytest.raises(NstError, match=r"nowhere.toml: No such file"):
+        recipe.load(tmp_path / "nowhere.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("optimizer.lr=0.02", ("optimizer.lr", 0.02)),
+        ("guard=true", ("guard", True)),
+        ("clamp=none", ("clamp", "none")),
+        ("style.taps=relu1_1=2,relu2_1", ("style.taps", "relu1_1=2,relu2_1")),
+    ],
+)
+def test_settings_are_read_as_toml_or_text(text, expected):
+    assert recipe.parse_setting(text) == expected
+
+
+def test_a_setting_without_equals_is_refused():
+    with pytest.raises(NstError, match="expected key=value"):
+        recipe.parse_setting("lr 3")

@@ -1,0 +1,154 @@
+"""The loop's own decisions: guard, best image, clamping, scales, stopping."""
+
+import numpy as np
+import pytest
+
+from nst_spec import backend as backends
+from nst_spec import recipe, run
+from nst_spec.backend import Losses
+from nst_spec.errors import NstError
+from nst_spec.images import Picture
+from nst_spec.run import Inputs
+from tests.conftest import smooth_image
+
+
+class ScriptedDescent:
+    """Yields the given totals; the image is the number of updates since the start or the last restore."""
+
+    def __init__(self, totals):
+        self.totals, self.position, self.saved, self.restored = list(totals), 0, None, 0
+
+    def evaluate(self):
+        total = self.totals.pop(0)
+        return Losses({"relu1_1": total}, {}, 0.0, total, 0.0, total)
+
+    def update(self):
+        self.position += 1
+
+    def keep(self):
+        self.saved = self.position
+
+    def restore(self):
+        self.position = self.saved
+        self.restored += 1
+
+
+def descend(totals, **settings):
+    descent = ScriptedDescent(totals)
+    chosen = recipe.override(recipe.load("default"), settings)
+    stopped = run.descend(descent, chosen, len(totals), lambda losses: False)
+    return descent, stopped
+
+
+def test_the_best_image_is_the_one_that_the_lowest_loss_was_computed_on():
+    descent, stopped = descend([5.0, 3.0, 4.0, 3.5])
+    assert (descent.saved, descent.position, stopped) == (1, 4, None)
+
+
+def test_an_explosion_restores_the_best_image_and_clears_the_history():
+    descent, stopped = descend([5.0, 3.0, 31.0, 2.0])
+    assert descent.restored == 1
+    assert stopped is None
+    assert descent.saved == 1  # the image restored and judged again is the best
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_a_guarded_run_survives_a_loss_that_is_not_finite(broken):
+    descent, stopped = descend([5.0, 3.0, broken, 2.9])
+    assert (descent.restored, stopped) == (1, None)
+
+
+def test_ten_times_the_best_is_not_yet_an_explosion():
+    assert descend([5.0, 3.0, 30.0])[0].restored == 0
+
+
+def test_an_unguarded_run_stops_at_the_last_good_image_and_names_the_term():
+    descent, stopped = descend([5.0, 3.0, 40.0, np.nan, 1.0], guard=False, result="last")
+    assert "content term of relu1_1 is not finite at step 4" in stopped
+    assert descent.position == 2
+    assert descent.totals == [1.0]
+
+
+def picture(seed, height=24, width=32):
+    return Picture(smooth_image(height, width, seed), f"{seed}.png", str(seed))
+
+
+@pytest.fixture
+def inputs(narrow_weights):
+    return Inputs(picture(1), picture(2), narrow_weights, "caffe")
+
+
+REFERENCE = backends.load("reference")
+
+
+def quick(name="default", **settings):
+    return recipe.override(recipe.load(name), {"size.pixels": 32, "steps": 6} | settings)
+
+
+def test_scales_run_from_coarse_to_fine(inputs):
+    seen = []
+    chosen = quick(scales=[{"fraction": 0.7, "steps": 2}, {"fraction": 1.0, "steps": 4}])
+    outcome = run.run(REFERENCE, chosen, inputs, lambda p: seen.append((p.step, p.steps, p.scale, p.width, p.height)))
+    assert seen == [(n, 6, 1, 22, 17) for n in (1, 2)] + [(n, 6, 2, 32, 24) for n in (3, 4, 5, 6)]
+    assert outcome.image.shape == (24, 32, 3)
+    assert len(outcome.losses) == 6
+
+
+def test_a_scale_too_small_for_the_deepest_tap_leaves_its_steps_to_the_next():
+    scales = [{"fraction": 0.25, "steps": 5}, {"fraction": 0.5, "steps": 3}, {"fraction": 1.0, "steps": 2}]
+    wide = picture(1, height=20, width=80)
+    chosen = recipe.override(recipe.load("default"), {"scales": scales, "size.pixels": 80})
+    stages = run.plan(chosen, wide, picture(2))
+    assert [(stage.steps, stage.content_size) for stage in stages] == [(10, (80, 20))]
+    stages = run.plan(recipe.override(chosen, {"size.pixels": 128}), wide, picture(2))
+    assert [(stage.steps, stage.content_size) for stage in stages] == [(8, (64, 16)), (2, (128, 32))]
+
+
+def test_a_step_callback_can_end_the_run(inputs):
+    outcome = run.run(REFERENCE, quick(), inputs, lambda progress: progress.step == 2)
+    assert (len(outcome.losses), outcome.stopped) == (2, "stopped")
+
+
+def test_clamping_decides_what_the_image_may_hold(inputs):
+    wild = {"init.kind": "noise", "init.sigma": 5.0, "steps": 1, "result": "last", "optimizer.lr": 1e-6}
+    unclipped = run.run(REFERENCE, quick("pytorch-blog", **wild), inputs).image
+    assert unclipped.min() < -1
+    assert unclipped.max() > 2
+    for clamp in ("final", "each-step"):
+        image = run.run(REFERENCE, quick("pytorch-blog", clamp=clamp, **wild), inputs).image
+        assert image.min() == 0.0
+        assert image.max() == 1.0
+
+
+def test_no_steps_give_the_initial_image(inputs):
+    image = run.run(REFERENCE, quick("pytorch-blog", steps=0, **{"size.rule": "long-edge"}), inputs).image
+    np.testing.assert_array_equal(image, inputs.content.pixels)
+
+
+def test_the_style_image_may_be_the_start(inputs):
+    image = run.run(
+        REFERENCE, quick("pytorch-blog", steps=0, **{"size.rule": "long-edge", "init.kind": "style"}), inputs
+    )
+    np.testing.assert_array_equal(image.image, inputs.style.pixels)
+
+
+def test_the_same_seed_gives_the_same_noise(inputs):
+    def start(seed):
+        return run.run(REFERENCE, quick("gatys2016", steps=0, clamp="none", **{"init.seed": seed}), inputs).image
+
+    np.testing.assert_array_equal(start(3), start(3))
+    assert not np.array_equal(start(3), start(4))
+    # The deviation is in the optimised space: 50 grey levels of Caffe's 255.
+    assert start(3).std() == pytest.approx(50 / 255, rel=0.05)
+
+
+def test_weights_that_end_too_early_are_an_error(inputs):
+    arrays = {name: array for name, array in inputs.weights.arrays.items() if name < "conv5"}
+    short = type(inputs.weights)("short", arrays, None, "")
+    with pytest.raises(NstError, match=r"weights short: .*relu5_1 needs conv5_1"):
+        run.check_weights(recipe.load("default"), short)
+
+
+def test_an_image_too_small_for_the_deepest_tap_is_named(inputs):
+    with pytest.raises(NstError, match=r"1.png.*relu5_1"):
+        run.run(REFERENCE, quick(**{"size.pixels": 15}), inputs)

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+from nst_spec import vgg19
+from nst_spec.errors import NstError
+
+
+def test_layers_have_the_indices_of_torchvisions_features():
+    # Read off print(torchvision.models.vgg19().features).
+    expected = {"conv1_1": 0, "conv2_1": 5, "conv3_1": 10, "conv4_1": 19, "conv4_2": 21, "conv5_1": 28, "relu5_4": 35}
+    assert {layer: vgg19.torchvision_index(layer) for layer in expected} == expected
+    assert len(vgg19.CONVOLUTIONS) == 16
+    assert len(vgg19.TAPS) == 32
+    assert len(vgg19.LAYERS) == 37
+
+
+def test_a_convolution_and_its_relu_share_a_keras_layer():
+    assert vgg19.keras_name("conv4_2") == vgg19.keras_name("relu4_2") == "block4_conv2"
+    assert vgg19.keras_name("pool3") == "block3_pool"
+
+
+def test_the_network_ends_at_the_deepest_tap():
+    assert vgg19.layers_to(["relu1_2", "conv1_1"]) == ("conv1_1", "relu1_1", "conv1_2", "relu1_2")
+    assert vgg19.layers_to(["conv2_1"])[-2:] == ("pool1", "conv2_1")
+
+
+@pytest.mark.parametrize(("tap", "side"), [("relu1_2", 1), ("conv2_1", 2), ("relu4_2", 8), ("relu5_4", 16)])
+def test_smallest_side(tap, side):
+    assert vgg19.smallest_side(["conv1_1", tap]) == side
+
+
+def test_an_unknown_tap_is_named_with_the_accepted_ones():
+    with pytest.raises(NstError, match=r"'relu6_1'.*conv1_1, relu1_1"):
+        vgg19.check_taps(["relu6_1"])
+
+
+def test_widths_are_read_from_the_arrays():
+    shapes = vgg19.weight_shapes((4, 5, 6, 7, 8))
+    arrays = {name: np.zeros(shape) for name, shape in shapes.items()}
+    assert shapes["conv3_1.weight"] == (6, 5, 3, 3)
+    assert vgg19.widths_of(arrays) == (4, 5, 6, 7, 8)
+    early = {name: array for name, array in arrays.items() if name < "conv4"}
+    assert vgg19.widths_of(early) == (4, 5, 6)
+
+
+@pytest.mark.parametrize("name", ["conv2_2.weight", "conv2_2.bias"])
+def test_an_array_of_another_shape_is_named(name):
+    arrays = {key: np.zeros(shape) for key, shape in vgg19.weight_shapes((4, 5, 6, 7, 8)).items()}
+    arrays[name] = np.zeros((9, *arrays[name].shape[1:]))
+    with pytest.raises(NstError, match=name):
+        vgg19.widths_of(arrays)
+
+
+def test_a_hole_in_the_arrays_is_named():
+    arrays = {key: np.zeros(shape) for key, shape in vgg19.weight_shapes((4, 5, 6, 7, 8)).items()}
+    del arrays["conv3_2.weight"]
+    with pytest.raises(NstError, match=r"conv3_2\.weight"):
+        vgg19.widths_of(arrays)

@@ -1,0 +1,102 @@
+"""nst_tf against keras.applications and Keras' optimisers themselves."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+tf = pytest.importorskip("tensorflow")
+import keras  # noqa: E402
+
+from nst_spec import recipe, vgg19, weights  # noqa: E402
+from nst_spec.recipe import Pooling  # noqa: E402
+from nst_tf import network, optimizers  # noqa: E402
+
+
+def build(arrays, taps=vgg19.TAPS, pooling=None, dtype="float64"):
+    return network.Network(arrays, taps, pooling or Pooling(), dtype=dtype)
+
+
+def test_the_full_network_is_keras_own():
+    arrays = weights.random_weights().arrays
+    original = keras.applications.VGG19(include_top=False, weights=None, input_shape=(37, 50, 3))
+    for name in vgg19.CONVOLUTIONS:
+        kernel = np.transpose(arrays[f"{name}.weight"], (2, 3, 1, 0))
+        original.get_layer(vgg19.keras_name(name)).set_weights([kernel, arrays[f"{name}.bias"]])
+    rectified = [vgg19.rectified(name) for name in vgg19.CONVOLUTIONS]
+    outputs = [original.get_layer(vgg19.keras_name(tap)).output for tap in rectified]
+    image = tf.random.stateless_normal((1, 37, 50, 3), seed=(0, 1))
+    features = build(arrays, dtype="float32")(image)
+    for tap, expected in zip(rectified, keras.Model(original.input, outputs)(image), strict=True):
+        np.testing.assert_allclose(features[tap], expected, rtol=1e-5, atol=1e-5, err_msg=tap)
+    assert len(features) == 32
+
+
+def test_the_network_ends_at_the_deepest_tap(narrow_weights):
+    built = build(narrow_weights.arrays, ["relu1_1", "conv2_1"])
+    assert list(built.layers) == ["conv1_1", "relu1_1", "conv1_2", "relu1_2", "pool1", "conv2_1"]
+
+
+def test_a_raw_tap_is_not_rectified_by_the_layer_after_it(narrow_weights):
+    image = tf.random.stateless_normal((1, 8, 8, 3), seed=(0, 1), dtype="float64")
+    features = build(narrow_weights.arrays, ["conv1_1", "relu1_1"])(image)
+    assert tf.reduce_min(features["conv1_1"]) < 0
+    np.testing.assert_array_equal(np.maximum(features["conv1_1"], 0), features["relu1_1"])
+
+
+def loss_gradient(x):
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        loss = tf.reduce_sum((x - 1) ** 4) + tf.reduce_sum(x[1:] * x[:-1])
+    return tape.gradient(loss, x)
+
+
+@pytest.mark.parametrize(
+    ("settings", "original"),
+    [
+        (recipe.Adam(lr=0.05, epsilon=1e-7, convention="hat"), lambda: keras.optimizers.Adam(0.05, epsilon=1e-7)),
+        (
+            recipe.Adam(lr=0.05, beta1=0.5, epsilon=0.1, convention="hat"),
+            lambda: keras.optimizers.Adam(0.05, beta_1=0.5, epsilon=0.1),
+        ),
+        (
+            recipe.SGD(lr=0.05, decay_rate=0.5, decay_steps=4),
+            lambda: keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.05, 4, 0.5)),
+        ),
+    ],
+)
+def test_update_rules_are_keras_own(settings, original):
+    start = np.linspace(-1, 2, 12)
+    ours, theirs = tf.Variable(start), keras.Variable(start, dtype="float64")
+    update, optimizer = optimizers.optimizer_for(settings, ours), original()
+    for _ in range(15):
+        update.update(loss_gradient(ours.value()))
+        optimizer.apply([loss_gradient(tf.constant(theirs.numpy()))], [theirs])
+    # Keras computes 1 - beta2^t in float32, where 1 - 0.999 has an error of 6e-5.
+    np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=2e-4)
+
+
+def test_lbfgs_is_torchs():
+    torch = pytest.importorskip("torch")
+    start = np.linspace(-1, 2, 12)
+    ours, theirs = tf.Variable(start), torch.tensor(start, requires_grad=True)
+    update = optimizers.LBFGS(recipe.LBFGS(history=5), ours)
+    optimizer = torch.optim.LBFGS([theirs], max_iter=1, history_size=5)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = ((theirs - 1) ** 4).sum() + (theirs[1:] * theirs[:-1]).sum()
+        loss.backward()
+        return loss
+
+    for _ in range(15):
+        update.update(loss_gradient(ours.value()))
+        optimizer.step(closure)
+    np.testing.assert_allclose(ours.numpy(), theirs.detach().numpy(), rtol=1e-10)
+
+
+def test_tensorflow_starts_without_chatter():
+    code = "from nst_spec import backend; backend.load('tf'); import tensorflow as tf; tf.constant(1)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
