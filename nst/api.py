@@ -119,6 +119,7 @@ def prepare(
     settings = dict(settings or {})
     # The recipe goes on naming its own set: a set without a preprocessing takes that one's.
     chosen_weights = weights_name or settings.pop("weights", None) or base.weights
+    # Whatever can be wrong is checked before weights are fetched; what they change comes after.
     resolved = recipe.override(base, settings)
     content_picture = images.read(content, allow_large=allow_large, **warn)
     style_picture = images.read(style, allow_large=allow_large, **warn)
@@ -128,6 +129,7 @@ def prepare(
     run.plan(resolved, content_picture, style_picture)
     loaded_backend = backends.load(backend, device=device, dtype=dtype, threads=threads)
     weight_set = weights.load(chosen_weights, offline=offline, **tell)
+    resolved = recipe.override(recipe.adapted_to(base, weight_set.name), settings)
     run.check_weights(resolved, weight_set)
     space = weights.preprocessing_for(resolved.preprocessing, resolved.weights, weight_set)
     return Prepared(loaded_backend, resolved, Inputs(content_picture, style_picture, weight_set, space, start))

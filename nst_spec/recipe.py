@@ -137,7 +137,8 @@ class Recipe(Part):
     optimiser works in. `clamp`: after each step, at the end, or never, to the image of [0, 1] in that space. `result`:
     the last image or the one the lowest loss was computed on. `guard`: a loss that is not finite, or over
     GUARD_FACTOR times the best, restores the best image and clears the optimiser's history. `stages` are short names
-    that choose taps (`--style-taps 1,2`).
+    that choose taps (`--style-taps 1,2`). `adapted` holds, by weight set, the settings that
+    the recipe changes when it is run with that set (`adapted_to`).
     """
 
     name: str
@@ -160,6 +161,7 @@ class Recipe(Part):
     result: Literal["last", "best"] = "last"
     guard: bool = False
     stages: dict[str, str] = {}
+    adapted: dict[str, dict[str, Any]] = {}
 
     @field_validator("scales", mode="before")
     @classmethod
@@ -306,6 +308,11 @@ def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
         data["alpha"] *= (1 - strength) / (1 - NEUTRAL_STRENGTH)
         data["beta"] *= strength / NEUTRAL_STRENGTH
     return from_dict(data, origin=recipe.name)
+
+
+def adapted_to(recipe: Recipe, weights: str) -> Recipe:
+    """Return the recipe as it is meant for a weight set, with nothing left to adapt."""
+    return override(recipe, {**recipe.adapted.get(weights, {}), "adapted": {}})
 
 
 def _put(data: dict[str, Any], key: str, value: Any) -> None:

@@ -168,6 +168,8 @@ def run(backend: Backend, recipe: Recipe, inputs: Inputs, on_step: OnStep | None
         if stopped:
             break
     assert image is not None
+    # A run that stopped at a coarse scale still gives a picture of the size that was asked for.
+    image = images.resample(image, *stages[-1].content_size)
     if recipe.clamp != "none":
         image = np.clip(image, 0.0, 1.0)
     return Outcome(image, tuple(history), stopped)

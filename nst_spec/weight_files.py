@@ -217,7 +217,7 @@ def _datasets(group: Any) -> list[Any]:
 def _read_apart(path: Path, script: str) -> dict[str, Any]:
     """Return the arrays that a script reads from a file, in a process of its own.
 
-    nst_spec imports no framework, and importing torch after TensorFlow aborts a process (SOURCES.md, T14); SciPy, on a
+    nst_spec imports no framework, and importing torch after TensorFlow aborts a process; SciPy, on a
     damaged .mat file, may take the process with it.
     """
     with tempfile.TemporaryDirectory() as folder:

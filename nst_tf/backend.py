@@ -24,6 +24,8 @@ def available_devices() -> tuple[str, ...]:
 def configure(threads: int | None) -> None:
     """Set the number of CPU threads, switch TensorFloat-32 off (its error is about 1e-3), share the GPU's memory."""
     tf.config.experimental.enable_tensor_float_32_execution(False)
+    # Each scale of a run is traced once, on purpose; TensorFlow would warn of it.
+    tf.get_logger().setLevel("ERROR")
     try:
         for gpu in tf.config.list_physical_devices("GPU"):
             if not tf.config.experimental.get_memory_growth(gpu):

@@ -42,7 +42,7 @@ def test_the_default_alone_may_fall_back_and_is_guarded():
     assert recipe.load("default").guard
 
 
-# What the documents' code says, read off SOURCES and the documents once more.
+# What the documents' code says, read off the documents once more.
 @pytest.mark.parametrize(
     ("name", "key", "expected"),
     [
@@ -108,6 +108,15 @@ def test_strength_moves_weight_between_content_and_style(strength, alpha, beta):
     before, after = recipe.load("default"), changed(strength=strength)
     assert after.alpha == pytest.approx(alpha * before.alpha)
     assert after.beta == pytest.approx(beta * before.beta)
+
+
+def test_a_recipe_adapts_to_a_weight_set_by_its_own_data():
+    default = recipe.load("default")
+    assert recipe.adapted_to(default, "caffe") == recipe.override(default, {"adapted": {}})
+    adapted = recipe.adapted_to(default, "random")
+    assert (list(adapted.content.taps), adapted.beta) == (["relu2_2"], 30.0)
+    assert adapted.style == default.style
+    assert not any(recipe.load(name).adapted for name in PUBLISHED)
 
 
 def test_taps_are_chosen_by_name_number_and_weight():

@@ -1,0 +1,28 @@
+import pytest
+
+from nst.cli import main
+from nst_spec import weight_files
+
+
+@pytest.fixture
+def narrow_file(narrow_weights, tmp_path):
+    """The narrow weights as a file without a preprocessing of its own."""
+    path = tmp_path / "narrow.safetensors"
+    weight_files.write(path, narrow_weights.arrays, {})
+    return path
+
+
+@pytest.fixture
+def nst(capsys, tmp_path, monkeypatch):
+    """Run a command line in an empty folder: nst('photo.jpg', ...) -> (exit code, stdout, stderr)."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+    def run(*arguments):
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return code, captured.out, captured.err
+
+    return run

@@ -1,0 +1,130 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import smooth_image
+
+
+@pytest.fixture
+def arguments(photo, painting, narrow_file, backend_name):
+    options = ["--weights", narrow_file, "--size", 32, "--dtype", "float64", "--backend", backend_name]
+    return ["evaluate", photo, painting, *options]
+
+
+def test_the_json_has_every_number(nst, arguments, backend_name):
+    code, out, err = nst(*arguments, "--recipe", "tf-tutorial", "--json")
+    found = json.loads(out)
+    assert (code, err) == (0, "")
+    assert list(found) == [
+        "backend",
+        "recipe",
+        "weights",
+        "preprocessing",
+        "width",
+        "height",
+        "dtype",
+        "terms",
+        "content",
+        "style",
+        "tv",
+        "total",
+        "gradient",
+    ]
+    expected = (backend_name, "tf-tutorial", "caffe", 32, 24, "float64")
+    assert tuple(found[key] for key in ("backend", "recipe", "preprocessing", "width", "height", "dtype")) == expected
+    assert list(found["terms"]["style"]) == ["relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"]
+    assert found["style"] == pytest.approx(sum(found["terms"]["style"].values()), rel=1e-14)
+    total = 1e4 * found["content"] + 1e-2 * found["style"] + 30 * found["tv"]
+    assert found["total"] == pytest.approx(total, rel=1e-14)
+    assert found["content"] == 0.0  # it begins from the content image
+    assert 0 < found["gradient"]["max"] <= found["gradient"]["l2"]
+
+
+def test_an_image_of_the_runs_size_is_used_pixel_by_pixel_and_another_is_resized(nst, arguments, tmp_path):
+    exact = tmp_path / "exact.png"
+    Image.fromarray((smooth_image(24, 32, 9) * 255).astype(np.uint8)).save(exact)
+    large = tmp_path / "large.png"
+    Image.open(exact).resize((64, 48), Image.Resampling.NEAREST).save(large)
+    totals = [json.loads(nst(*arguments, "--json", "--image", image)[1])["total"] for image in (exact, large)]
+    assert totals[0] > 0
+    assert totals[0] != totals[1]
+    assert totals[0] == json.loads(nst(*arguments, "--json", "--image", exact)[1])["total"]
+
+
+def test_the_arrays_are_saved(nst, arguments, narrow_weights):
+    code, out, _ = nst(
+        *arguments, "--recipe", "sonare2024", "--resize", "long-edge", "--save-arrays", "a.npz", "--json"
+    )
+    found = json.loads(out)
+    assert code == 0
+    with np.load("a.npz") as arrays:
+        assert arrays["gradient"].shape == (24, 32, 3)
+        assert np.linalg.norm(arrays["gradient"]) == pytest.approx(found["gradient"]["l2"], rel=1e-14)
+        for tap, width in zip(found["terms"]["style"], narrow_weights.widths, strict=True):
+            gram, target = arrays[f"gram/{tap}"], arrays[f"target/{tap}"]
+            assert gram.shape == target.shape == (width, width)
+            positions = {"conv1_1": 768, "conv2_1": 192, "conv3_1": 48, "conv4_1": 12, "conv5_1": 2}[tap]
+            # The report's formula by hand: 1/(4 N^2 M^2) sum (G - A)^2.
+            expected = ((gram - target) ** 2).sum() / (4 * width**2 * positions**2)
+            assert found["terms"]["style"][tap] == pytest.approx(expected, rel=1e-12)
+    assert nst(*arguments, "--save-arrays", "a.npz")[0] == 2
+
+
+def test_the_gradient_is_by_the_image_in_unit_rgb(nst, arguments, tmp_path):
+    pixels = (smooth_image(24, 32, 9) * 200 + 20).astype(np.uint16) * 257
+    totals = []
+    for change in (0, 1):
+        np_image = pixels.copy()
+        np_image[10, 12, 0] += change * 257
+        path = tmp_path / f"{change}.png"
+        Image.fromarray((np_image // 257).astype(np.uint8)).save(path)
+        saved = ["--save-arrays", f"{change}.npz"]
+        totals.append(
+            json.loads(
+                nst(*arguments, "--recipe", "udacity2018", "--resize", "long-edge", "--json", "--image", path, *saved)[
+                    1
+                ]
+            )["total"]
+        )
+    slopes = [np.load(f"{change}.npz")["gradient"][10, 12, 0] for change in (0, 1)]
+    # One grey level of red: the change of the total lies between what both ends' slopes predict.
+    assert (totals[1] - totals[0]) * 255 == pytest.approx(np.mean(slopes), rel=0.02)
+
+
+def test_the_table_names_every_term(nst, arguments):
+    code, out, _ = nst(*arguments)
+    assert code == 0
+    for word in ("relu4_2", "relu1_1", "content", "style", "tv", "total", "gradient l2"):
+        assert word in out
+
+
+@pytest.mark.parametrize(
+    ("recipe", "header", "expected"),
+    [
+        ("pytorch-blog", None, "unit"),  # the recipe's own wins
+        ("pytorch-blog", "caffe", "unit"),
+        ("gatys2016", None, "caffe"),  # a file that names none takes that of the recipe's set
+        ("udacity2018", None, "imagenet"),
+        ("default", None, "caffe"),  # auto counts as caffe
+        ("gatys2016", "imagenet", "imagenet"),  # else the weight set's own
+        ("neural-style", None, "caffe-256"),
+    ],
+)
+def test_which_preprocessing_feeds_the_network(
+    nst, photo, painting, narrow_weights, tmp_path, recipe, header, expected
+):
+    from nst_spec import weight_files
+
+    path = tmp_path / "some.safetensors"
+    weight_files.write(path, narrow_weights.arrays, {"preprocessing": header} if header else {})
+    options = ["--backend", "reference", "--weights", path, "--size", 32, "--json", "--recipe", recipe]
+    code, out, err = nst("evaluate", photo, painting, *options)
+    assert code == 0, err
+    assert json.loads(out)["preprocessing"] == expected
+
+
+def test_the_oracle_is_float64_whatever_is_asked(nst, photo, painting, narrow_file):
+    options = ["--backend", "reference", "--weights", narrow_file, "--size", 32, "--json"]
+    assert json.loads(nst("evaluate", photo, painting, *options)[1])["dtype"] == "float64"

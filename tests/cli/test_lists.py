@@ -1,0 +1,84 @@
+import json
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from nst_spec import recipe, vgg19, weights
+
+
+def test_recipes_are_listed(nst):
+    code, out, _ = nst("recipes")
+    assert code == 0
+    assert len(out.splitlines()) == len(recipe.names()) == 16
+    found = json.loads(nst("recipes", "--json")[1])
+    assert [each["name"] for each in found] == list(recipe.names())
+    assert all(each["source"] and each["weights"] for each in found)
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_a_recipe_is_shown_whole(nst, name):
+    code, out, _ = nst("recipes", "show", name)
+    assert code == 0
+    assert recipe.load(name).source in out
+    assert "optimizer.lr = " in out
+    shown = json.loads(nst("recipes", "show", name, "--json")[1])
+    assert recipe.from_dict(shown) == recipe.load(name)
+
+
+def test_weight_sets_are_listed_with_size_licence_and_attribution(nst):
+    code, out, _ = nst("weights", "list")
+    assert code == 0
+    for word in ("caffe", "80 MB", "torchvision", "random", "licence", "Oxford"):
+        assert word in out
+    found = {each["name"]: each for each in json.loads(nst("weights", "list", "--json")[1])}
+    assert set(found) == {"caffe", "torchvision", "random"}
+    assert found["caffe"]["bytes"] == 80_134_624
+
+
+def test_random_weights_are_exported(nst):
+    code, out, _ = nst("weights", "export", "random", "-o", "random.safetensors")
+    assert (code, out) == (0, "random.safetensors\n")
+    with safe_open("random.safetensors", "numpy") as file:
+        assert set(file.keys()) == set(vgg19.weight_names())
+        assert "preprocessing" not in (file.metadata() or {})
+        kernel = file.get_tensor("conv5_4.weight")
+        assert (kernel.shape, kernel.dtype) == ((512, 512, 3, 3), np.float32)
+        assert np.abs(file.get_tensor("conv1_1.bias")).min() > 0
+    assert weights.load("random.safetensors").sha256 == weights.load("random").sha256
+    assert nst("weights", "export", "random", "-o", "random.safetensors")[0] == 2
+    assert len(nst("weights", "verify", "random.safetensors")[1].strip()) == 64
+
+
+def test_a_file_is_converted(nst, narrow_weights, tmp_path):
+    np.savez(tmp_path / "w.npz", **narrow_weights.arrays)
+    code, _, _ = nst("weights", "convert", tmp_path / "w.npz", "w.safetensors", "--preprocessing", "caffe")
+    assert code == 0
+    converted = weights.load("w.safetensors")
+    assert (converted.preprocessing, converted.sha256) == ("caffe", narrow_weights.sha256)
+
+
+def test_what_is_not_fetched_has_no_path(nst):
+    code, _, err = nst("weights", "path", "caffe")
+    assert code == 2
+    assert "nst weights fetch caffe" in err
+
+
+def test_fetching_offline_names_the_ways_on(nst):
+    code, _, err = nst("weights", "fetch", "caffe")
+    assert code == 2
+    assert "offline" in err
+    assert "--weights random" in err
+
+
+def test_no_arguments_show_the_help(nst):
+    code, out, err = nst()
+    assert code == 2
+    assert "nst CONTENT STYLE" in out + err
+
+
+@pytest.mark.parametrize("command", ["stylize", "demo", "evaluate", "rerun", "info", "recipes", "weights"])
+def test_every_command_explains_itself(nst, command):
+    code, out, _ = nst(command, "--help")
+    assert code == 0
+    assert "Usage: nst" in out

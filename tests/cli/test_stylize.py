@@ -1,0 +1,264 @@
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import relative, smooth_image
+
+
+@pytest.fixture
+def quick(narrow_file):
+    return ["--weights", narrow_file, "--size", 32, "--steps", 6]
+
+
+def pixels(path):
+    return np.asarray(Image.open(path).convert("RGB")).astype(float) / 255
+
+
+def test_a_photo_and_a_painting_make_a_picture(nst, photo, painting, quick, backend_name):
+    code, out, err = nst(photo, painting, "-o", "out.png", "--backend", backend_name, *quick)
+    assert (code, out) == (0, "out.png\n")
+    assert "step 6/6" in err
+    assert pixels("out.png").shape == (24, 32, 3)
+    assert relative(pixels("out.png"), pixels(photo.parent / "photo.png")[::2, ::2]) > 0.05
+
+
+def test_both_backends_and_the_oracle_make_the_same_picture(nst, photo, painting, quick):
+    from nst_spec import backend as backends
+
+    made = []
+    for name in backends.installed():
+        assert nst(photo, painting, "-o", f"{name}.png", "--backend", name, "--dtype", "float64", *quick)[0] == 0
+        made.append(pixels(f"{name}.png"))
+    assert len(made) >= 2
+    for picture in made[1:]:
+        assert np.abs(picture - made[0]).max() <= 1 / 255
+
+
+def test_the_output_is_named_after_the_inputs_and_never_overwritten(nst, photo, painting, quick):
+    arguments = ["stylize", photo, painting, "--backend", "reference", "--quiet", *quick]
+    assert nst(*arguments) == (0, "photo-painting.png\n", "")
+    code, out, err = nst(*arguments)
+    assert (code, out) == (2, "")
+    assert "photo-painting.png: exists already; --force" in err
+    assert nst(*arguments, "--force")[0] == 0
+
+
+def test_pictures_on_the_way(nst, photo, painting, quick):
+    code, _, _ = nst(photo, painting, "-o", "out.png", "--backend", "reference", "--save-every", 2, *quick)
+    assert code == 0
+    assert sorted(path.name for path in Path().glob("*.png")) == [
+        "out-0002.png",
+        "out-0004.png",
+        "out-0006.png",
+        "out.png",
+    ]
+
+
+def test_an_existing_picture_on_the_way_is_known_before_the_run(nst, photo, painting, quick):
+    Path("out-0004.png").write_text("mine")
+    code, _, err = nst(photo, painting, "-o", "out.png", "--backend", "reference", "--save-every", 2, *quick)
+    assert code == 2
+    assert "out-0004.png: exists already" in err
+    assert not Path("out-0002.png").exists()
+    assert Path("out-0004.png").read_text() == "mine"
+
+
+def test_ctrl_c_writes_the_image_so_far(nst, photo, painting, narrow_file):
+    def interrupt():
+        time.sleep(1.5)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    code, out, err = nst(
+        photo,
+        painting,
+        "-o",
+        "o.png",
+        "--backend",
+        "reference",
+        "--weights",
+        narrow_file,
+        "--size",
+        48,
+        "--steps",
+        9999,
+    )
+    thread.join()
+    assert (code, out) == (0, "o.png\n")
+    assert "stopping after this step" in err
+    assert "of 9999 steps" in err
+    assert pixels("o.png").shape == (36, 48, 3)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_strength_moves_from_content_to_style(nst, photo, painting, quick):
+    results = {}
+    for strength in (0, 0.5, 1):
+        nst(
+            photo,
+            painting,
+            "-o",
+            f"{strength}.png",
+            "--backend",
+            "reference",
+            "--strength",
+            strength,
+            *quick,
+            "--steps",
+            40,
+        )
+        record = json.loads(nst("info", f"{strength}.png")[1])
+        results[strength] = record["losses"][-1]
+    assert results[0]["content"] < results[0.5]["content"] < results[1]["content"]
+    assert results[0]["style"] > results[0.5]["style"] > results[1]["style"]
+
+
+def test_the_record_says_what_was_done_and_not_where(nst, photo, painting, quick):
+    nst(photo, painting, "-o", "out.png", "--backend", "reference", "--lr", 0.03, *quick)
+    code, out, _ = nst("info", "out.png")
+    record = json.loads(out)
+    assert code == 0
+    assert record["recipe"]["optimizer"]["lr"] == 0.03
+    assert record["inputs"]["content"]["name"] == "photo.png"
+    assert record["weights"]["name"] == "narrow.safetensors"
+    assert record["weights"]["preprocessing"] == "caffe"
+    assert len(record["losses"]) == 6
+    assert str(photo.parent) not in out
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_a_rerun_repeats_the_picture(nst, photo, painting, quick, suffix):
+    extra = ["--init", photo, "--recipe", "gatys2016"] if suffix == "jpg" else []
+    assert nst(photo, painting, "-o", f"out.{suffix}", "--backend", "reference", *extra, *quick)[0] == 0
+    code, _, err = nst("rerun", f"out.{suffix}")
+    assert code == 2
+    assert "the content image 'photo.png' is not beside" in err
+    assert "--content FILE" in err
+    moved = ["--content", photo, "--style", painting, "--weights", quick[1], *(["--start", photo] if extra else [])]
+    code, out, err = nst("rerun", f"out.{suffix}", *moved)
+    assert (code, out) == (0, f"out-rerun.{suffix}\n"), err
+    np.testing.assert_array_equal(pixels(f"out-rerun.{suffix}"), pixels(f"out.{suffix}"))
+
+
+def test_a_rerun_keeps_what_was_asked_for_over_what_the_recipe_adapts(nst, photo, painting):
+    options = ["--backend", "torch", "--weights", "random", "--size", 32, "--steps", 2, "--beta", 5]
+    assert nst(photo, painting, "-o", "out.png", *options)[0] == 0
+    assert nst("rerun", "out.png", "--content", photo, "--style", painting)[0] == 0
+    first, again = (json.loads(nst("info", name)[1]) for name in ("out.png", "out-rerun.png"))
+    assert first["recipe"]["beta"] == 5
+    assert first["recipe"]["content"]["taps"] == {"relu2_2": 1.0}
+    assert again == first
+
+
+def test_a_rerun_refuses_other_inputs(nst, photo, painting, quick):
+    nst(photo, painting, "-o", "out.png", "--backend", "reference", *quick)
+    code, _, err = nst("rerun", "out.png", "--content", painting, "--style", painting, "--weights", quick[1])
+    assert code == 2
+    assert "content image photo.png: expected the recorded SHA-256" in err
+    code, _, err = nst("rerun", "out.png", "--content", photo, "--style", painting, "--weights", "random")
+    assert code == 2
+    assert "weights narrow.safetensors: expected the recorded SHA-256" in err
+
+
+def test_a_picture_without_a_record(nst, photo):
+    for command in ("info", "rerun"):
+        code, _, err = nst(command, photo)
+        assert code == 2
+        assert "photo.png: carries no record" in err
+
+
+def test_the_demo_needs_nothing(nst, backend_name, narrow_file):
+    code, out, err = nst("demo", "--backend", backend_name, "--weights", narrow_file, "--steps", 3, "--size", 64)
+    assert (code, out) == (0, "nst-demo.png\n"), err
+    assert pixels("nst-demo.png").shape == (48, 64, 3)
+
+
+def test_the_demo_says_loudly_that_its_weights_are_random(nst):
+    code, _, err = nst("demo", "--backend", "torch", "--steps", 1, "--size", 32)
+    assert code == 0
+    assert "WARNING" in err
+    assert "'random'" in err
+
+
+def test_a_jpeg_has_its_record_beside_it(nst, photo, painting, quick):
+    assert nst(photo, painting, "-o", "out.jpg", "--backend", "reference", *quick)[0] == 0
+    assert json.loads(Path("out.jpg.json").read_text()) == json.loads(nst("info", "out.jpg")[1])
+
+
+MISTAKES = {
+    "missing.jpg": "missing.jpg: no such file",
+    "folder.jpg": "folder.jpg: is a directory",
+    "text.jpg": "text.jpg: is not an image",
+    "half.png": "half.png: is truncated",
+    "empty.png": "empty.png: the file is empty",
+    "strip.png": "strip.png: 32 x 2 px is too small: it takes at least 16 px a side for relu5_1",
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_an_input_that_cannot_work_gets_one_line(nst, painting, quick, name):
+    Path("folder.jpg").mkdir()
+    Path("text.jpg").write_text("hello")
+    Image.fromarray((smooth_image(64, 64, 1) * 255).astype(np.uint8)).save("whole.png")
+    Path("half.png").write_bytes(Path("whole.png").read_bytes()[:2000])
+    Path("empty.png").touch()
+    Image.new("RGB", (160, 10)).save("strip.png")
+    code, out, err = nst(name, painting, "-o", "out.png", "--backend", "reference", *quick)
+    assert (code, out) == (2, "")
+    assert MISTAKES[name] in err
+    assert len(err.strip().splitlines()) == 1
+    assert not Path("out.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-o", "nowhere/out.png"], "the folder nowhere does not exist"),
+        (["-o", "out.xyz"], "suffix: received '.xyz'; accepted: .png, .jpg"),
+        (["--backend", "jax"], "backend: received 'jax'; accepted: reference, tf, torch"),
+        (["--device", "tpu"], "device: received 'tpu'; accepted: auto, cpu, cuda, mps"),
+        (["--dtype", "float16"], "dtype: received 'float16'; accepted: float32, float64"),
+        (["--recipe", "gatys"], "recipe: received 'gatys'; accepted: default, dye2023"),
+        (["--set", "optimizer.speed=3"], "unknown key: received 'optimizer.speed'; accepted: kind, lr"),
+        (["--set", "lr"], "expected key=value"),
+        (["--clamp", "often"], "clamp: "),
+        (["--steps", "-3"], "steps: expected a whole number"),
+        (["--weights", "vgg16"], "vgg16"),
+        (["--weights", "torchvision", "--offline"], "vgg19-dcbb9e9d.pth"),
+        (["--threads", "0"], "threads: expected 1 or more"),
+    ],
+)
+def test_a_mistake_in_the_options_gets_one_line(nst, photo, painting, arguments, message):
+    code, out, err = nst(photo, painting, "--backend", "reference", *arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_debug_shows_the_traceback():
+    from nst.cli import main
+    from nst_spec.errors import NstError
+
+    with pytest.raises(NstError, match="no such file"):
+        main(["--debug", "nowhere.png", "nowhere.png"])
+
+
+def test_help_and_version_are_quick_and_import_nothing_heavy():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, nst.cli; assert nst.cli.main(['--help']) == 0; "
+        "print({'numpy', 'pydantic', 'PIL', 'torch', 'tensorflow'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("set()")
+    assert "nst CONTENT STYLE" in done.stdout

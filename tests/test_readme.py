@@ -1,0 +1,61 @@
+"""The README's examples, run as they stand but on narrow weights and small images."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+import nst.api
+from nst.cli import main
+from nst_spec import backend as backends
+from nst_spec import weight_files
+
+README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+SHELL = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, photo, painting, narrow_weights):
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    shutil.copy(photo, "photo.jpg")
+    shutil.copy(painting, "painting.jpg")
+    weight_files.write(folder / "narrow.safetensors", narrow_weights.arrays, {})
+    prepare = nst.api.prepare
+
+    def quick(*arguments, settings=None, **options):
+        settings = {**(settings or {}), "size.pixels": 32, "steps": 4}
+        return prepare(*arguments, settings=settings, **options | {"weights_name": "narrow.safetensors"})
+
+    monkeypatch.setattr(nst.api, "prepare", quick)
+    return folder
+
+
+@pytest.mark.skipif(set(backends.installed()) < {"torch", "tf"}, reason="the examples show both backends")
+def test_the_commands(here, capsys):
+    assert len(SHELL) > 12
+    # Pictures of the examples above feed those below, so they run in the README's order.
+    for line in SHELL:
+        command = shlex.split(line, comments=True)
+        assert command[0] == "nst"
+        assert main(command[1:]) == 0, f"{line}\n{capsys.readouterr().err}"
+    for name in ("photo-painting.png", "out.jpg", "soft.png", "way.png", "nst-demo.png", "out-rerun.jpg", "out.npz"):
+        assert (here / name).exists(), name
+
+
+def test_the_python(here, capsys):
+    assert len(PYTHON) == 1
+    exec(PYTHON[0], {})
+    assert (here / "python.png").exists()
+    assert "(24, 32, 3)" in capsys.readouterr().out
+
+
+def test_every_recipe_is_in_the_table():
+    from nst_spec import recipe
+
+    table = README.partition("## Recipes")[2].partition("## Check")[0]
+    assert [name for name in recipe.names() if f"`{name}`" not in table] == []
