@@ -35,12 +35,8 @@ class Display:
             f"{self.steps} steps"
         )
         if not quiet and sys.stderr.isatty():
-            self.bar = tqdm(
-                total=self.steps,
-                unit="step",
-                dynamic_ncols=True,
-                bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}] {desc}",
-            )
+            # Counted in work, not in steps: a step at the finest scale takes many times one at the coarsest.
+            self.bar = tqdm(total=1.0, dynamic_ncols=True, bar_format="{percentage:3.0f}%|{bar}| {desc}")
 
     def say(self, message: str) -> None:
         """Print a line above the bar."""
@@ -50,20 +46,17 @@ class Display:
     def __call__(self, progress: Progress) -> None:
         """Show a step."""
         losses = progress.losses
-        size = f"{progress.width}x{progress.height}"
-        text = f"{size} loss {losses.total:.4g} (content {losses.content:.3g}, style {losses.style:.3g})"
+        elapsed = time.monotonic() - self.started
+        speed, left = progress.step / elapsed, elapsed / progress.work * (1 - progress.work)
+        text = (
+            f"step {progress.step}/{progress.steps} {progress.width}x{progress.height} loss {losses.total:.4g} "
+            f"(content {losses.content:.3g}, style {losses.style:.3g}) {speed:.2g} steps/s, {left:.0f} s left"
+        )
         if self.bar is not None:
             self.bar.set_description_str(text, refresh=False)
-            self.bar.update()
-        elif (
-            progress.step == 1
-            or progress.step * PLAIN_LINES // self.steps > (progress.step - 1) * PLAIN_LINES // self.steps
-        ):
-            elapsed = time.monotonic() - self.started
-            left = elapsed / progress.step * (self.steps - progress.step)
-            self.say(
-                f"step {progress.step}/{self.steps} {text} ({progress.step / elapsed:.2g} steps/s, {left:.0f} s left)"
-            )
+            self.bar.update(progress.work - self.bar.n)
+        elif progress.step == 1 or (progress.step * PLAIN_LINES) % progress.steps < PLAIN_LINES:
+            self.say(text)
 
     def __enter__(self) -> Self:
         return self

@@ -1,5 +1,6 @@
 """A run: from two pictures and a recipe, scale by scale and step by step, to an image. The same for every backend."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -31,7 +32,8 @@ class Inputs:
 class Progress:
     """One step done: its number of all steps, its scale of all scales, the size, the losses before the update.
 
-    `image()` fetches the current image (H, W, 3), unclipped.
+    `work` is the share of the whole run's work that is done, counted as steps times pixels. `image()` fetches the
+    current image (H, W, 3), unclipped.
     """
 
     step: int
@@ -41,6 +43,7 @@ class Progress:
     width: int
     height: int
     losses: Losses
+    work: float
     image: Callable[[], Image] = field(repr=False)
 
 
@@ -141,6 +144,8 @@ def run(backend: Backend, recipe: Recipe, inputs: Inputs, on_step: OnStep | None
     image: Image | None = None
     stopped = None
     stages = plan(recipe, inputs.content, inputs.style)
+    work = np.concatenate([np.full(stage.steps, np.prod(stage.content_size), float) for stage in stages])
+    work_done = np.cumsum(work) / work.sum() if work.size else work
     for number, stage in enumerate(stages, start=1):
         problem = problem_at(stage, recipe, inputs, backend.dtype)
         width, height = stage.content_size
@@ -154,14 +159,10 @@ def run(backend: Backend, recipe: Recipe, inputs: Inputs, on_step: OnStep | None
             continue
         descent = backend.objective(problem).descent(image.astype(backend.dtype))
 
-        def see(
-            losses: Losses, number: int = number, width: int = width, height: int = height, descent: Descent = descent
-        ) -> bool:
-            history.append(losses)
-            progress = Progress(len(history), recipe.steps, number, len(stages), width, height, losses, descent.image)
-            return bool(on_step and on_step(progress))
-
-        stopped = descend(descent, recipe, stage.steps, see)
+        at_scale = (number, len(stages), width, height)
+        stopped = descend(
+            descent, recipe, stage.steps, functools.partial(_see, history, descent, at_scale, work_done, on_step)
+        )
         if stopped and not history:
             raise NstError(f"no picture: {stopped}")
         image = descent.kept() if recipe.result == "best" else descent.image()
@@ -173,6 +174,20 @@ def run(backend: Backend, recipe: Recipe, inputs: Inputs, on_step: OnStep | None
     if recipe.clamp != "none":
         image = np.clip(image, 0.0, 1.0)
     return Outcome(image, tuple(history), stopped)
+
+
+def _see(
+    history: list[Losses],
+    descent: Descent,
+    at_scale: tuple[int, int, int, int],
+    work_done: NDArray[np.float64],
+    on_step: OnStep | None,
+    losses: Losses,
+) -> bool:
+    history.append(losses)
+    step, steps = len(history), len(work_done)
+    progress = Progress(step, steps, *at_scale, losses, float(work_done[step - 1]), descent.image)
+    return bool(on_step and on_step(progress))
 
 
 def descend(descent: Descent, recipe: Recipe, steps: int, on_step: Callable[[Losses], bool]) -> str | None:

@@ -1,11 +1,15 @@
 """The protocol's door: devices, precision and switches, NumPy in and NumPy out."""
 
-import torch
-import torchvision
-
 from nst_spec import backend as protocol
 from nst_spec.errors import NstError
-from nst_torch.objective import Objective
+from nst_torch import check_import_order
+
+check_import_order()
+
+import torch  # noqa: E402
+import torchvision  # noqa: E402
+
+from nst_torch.objective import Objective  # noqa: E402
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 

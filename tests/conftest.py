@@ -4,7 +4,7 @@ import os
 # Both must happen before any test module imports a framework or looks for a cache.
 os.environ["NST_OFFLINE"] = "1"
 if importlib.util.find_spec("torch"):
-    import torch  # noqa: F401  (TensorFlow first aborts the process)
+    import torchvision  # noqa: F401  (it loads Triton; TensorFlow first would abort the process)
 
 import numpy as np
 import pytest

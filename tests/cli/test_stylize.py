@@ -75,6 +75,7 @@ def test_ctrl_c_writes_the_image_so_far(nst, photo, painting, narrow_file):
         time.sleep(1.5)
         os.kill(os.getpid(), signal.SIGINT)
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     thread = threading.Thread(target=interrupt)
     thread.start()
     code, out, err = nst(
@@ -96,7 +97,7 @@ def test_ctrl_c_writes_the_image_so_far(nst, photo, painting, narrow_file):
     assert "stopping after this step" in err
     assert "of 9999 steps" in err
     assert pixels("o.png").shape == (36, 48, 3)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
 
 
 def test_strength_moves_from_content_to_style(nst, photo, painting, quick):
@@ -118,7 +119,7 @@ def test_strength_moves_from_content_to_style(nst, photo, painting, quick):
         record = json.loads(nst("info", f"{strength}.png")[1])
         results[strength] = record["losses"][-1]
     assert results[0]["content"] < results[0.5]["content"] < results[1]["content"]
-    assert results[0]["style"] > results[0.5]["style"] > results[1]["style"]
+    assert results[0]["style"] > 2 * max(results[0.5]["style"], results[1]["style"])
 
 
 def test_the_record_says_what_was_done_and_not_where(nst, photo, painting, quick):
@@ -148,8 +149,8 @@ def test_a_rerun_repeats_the_picture(nst, photo, painting, quick, suffix):
     np.testing.assert_array_equal(pixels(f"out-rerun.{suffix}"), pixels(f"out.{suffix}"))
 
 
-def test_a_rerun_keeps_what_was_asked_for_over_what_the_recipe_adapts(nst, photo, painting):
-    options = ["--backend", "torch", "--weights", "random", "--size", 32, "--steps", 2, "--beta", 5]
+def test_a_rerun_keeps_what_was_asked_for_over_what_the_recipe_adapts(nst, photo, painting, backend_name):
+    options = ["--backend", backend_name, "--weights", "random", "--size", 32, "--steps", 2, "--beta", 5]
     assert nst(photo, painting, "-o", "out.png", *options)[0] == 0
     assert nst("rerun", "out.png", "--content", photo, "--style", painting)[0] == 0
     first, again = (json.loads(nst("info", name)[1]) for name in ("out.png", "out-rerun.png"))
@@ -182,7 +183,7 @@ def test_the_demo_needs_nothing(nst, backend_name, narrow_file):
 
 
 def test_the_demo_says_loudly_that_its_weights_are_random(nst):
-    code, _, err = nst("demo", "--backend", "torch", "--steps", 1, "--size", 32)
+    code, _, err = nst("demo", "--backend", "reference", "--steps", 1, "--size", 32)
     assert code == 0
     assert "WARNING" in err
     assert "'random'" in err

@@ -1,11 +1,14 @@
 """The two backends are one house built twice: same files, same names, same parameters and defaults."""
 
 import ast
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from nst_spec import backend as backends
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path.name for path in (ROOT / "nst_torch").glob("*.py"))
@@ -84,3 +87,26 @@ def test_the_neutral_packages_name_no_framework_in_their_imports(package):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not {n.partition(".")[0] for n in names} & {"torch", "torchvision", "tensorflow", "keras"}, path
+
+
+@pytest.mark.skipif(not {"torch", "tf"} <= set(backends.installed()), reason="takes both frameworks")
+def test_the_order_that_would_abort_the_process_is_refused():
+    code = (
+        "from nst_spec import backend\n"
+        "backend.load('tf')\n"
+        "try:\n    backend.load('torch')\nexcept Exception as error:\n    print(type(error).__name__, error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    # Where torch comes without Triton, both orders work.
+    assert done.returncode == 0
+    assert ("NstError" in done.stdout) == bool(importlib.util.find_spec("triton"))
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from nst_spec import backend; backend.load('torch'); backend.load('tf'); print('both')",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "both\n"

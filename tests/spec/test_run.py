@@ -152,3 +152,12 @@ def test_weights_that_end_too_early_are_an_error(inputs):
 def test_an_image_too_small_for_the_deepest_tap_is_named(inputs):
     with pytest.raises(NstError, match=r"1.png.*relu5_1"):
         run.run(REFERENCE, quick(**{"size.pixels": 15}), inputs)
+
+
+def test_work_is_counted_in_steps_times_pixels(inputs):
+    seen = []
+    chosen = quick(scales=[{"fraction": 0.75, "steps": 2}, {"fraction": 1.0, "steps": 4}])
+    run.run(REFERENCE, chosen, inputs, lambda progress: seen.append(progress.work))
+    coarse, fine = 24 * 18, 32 * 24
+    expected = np.cumsum([coarse] * 2 + [fine] * 4) / (2 * coarse + 4 * fine)
+    np.testing.assert_allclose(seen, expected)
