@@ -9,10 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["NstError", "Progress", "Result", "__version__", "evaluate", "stylize"]
+__all__ = ["Judgement", "NstError", "Progress", "Result", "__version__", "evaluate", "stylize"]
 
 if TYPE_CHECKING:
-    from nst.api import NstError, Progress, Result, evaluate, stylize
+    from nst.api import Judgement, NstError, Progress, Result, evaluate, stylize
 
 
 def __getattr__(name: str) -> Any:

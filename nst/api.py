@@ -1,5 +1,7 @@
 """The Python API: `stylize` makes a picture, `evaluate` judges one."""
 
+import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +14,27 @@ from PIL import Image
 import nst
 from nst.options import to_settings
 from nst_spec import backend as backends
-from nst_spec import images, recipe, run, weights
+from nst_spec import images, run
+from nst_spec import recipe as recipes
+from nst_spec import weights as weight_sets
 from nst_spec.backend import Evaluation
 from nst_spec.errors import NstError
 from nst_spec.recipe import Recipe
 from nst_spec.run import Inputs, OnStep, Progress
 
-__all__ = ["Judgement", "NstError", "Progress", "Result", "evaluate", "prepare", "stylize"]
+__all__ = ["Judgement", "NstError", "Prepared", "Progress", "Result", "evaluate", "paint", "prepare", "stylize"]
 
 DEFAULT_RECIPE = "default"
 DEFAULT_DTYPE = "float32"
 
+IN_MEMORY = "image"
+"""What a recipe calls an initial image that came from no file."""
+
 Say = Callable[[str], None]
+
+
+def _to_stderr(message: str) -> None:
+    print(f"nst: {message}", file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -51,7 +62,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Judgement:
-    """An image judged by a recipe, before any step: the evaluation, and what was evaluated."""
+    """An image judged by a recipe, before any step.
+
+    `evaluation` has losses, gradient (H, W, 3), Gram matrices and their targets; `record` says what was evaluated.
+    """
 
     evaluation: Evaluation
     recipe: Recipe
@@ -71,8 +85,8 @@ class Prepared:
     def record(self) -> dict[str, Any]:
         """Return what repeats this run: names and hashes of the inputs, never folders."""
         resolved = self.recipe.model_dump(mode="json")
-        if resolved["init"]["file"]:
-            resolved["init"]["file"] = Path(resolved["init"]["file"]).name
+        for section, key in ((resolved["init"], "file"), (resolved, "weights")):
+            section[key] = section[key] and Path(section[key]).name
         inputs = {"content": self.inputs.content, "style": self.inputs.style, "start": self.inputs.start}
         return {
             "nst": nst.__version__,
@@ -97,41 +111,53 @@ class Prepared:
 def prepare(
     content: images.Source,
     style: images.Source,
-    *,
     backend: str | None = None,
-    recipe_name: str | Path | Recipe = DEFAULT_RECIPE,
+    recipe: str | Path | Recipe = DEFAULT_RECIPE,
+    *,
+    weights: str | None = None,
     settings: Mapping[str, Any] | None = None,
-    weights_name: str | None = None,
     device: str = "auto",
     dtype: str = DEFAULT_DTYPE,
     threads: int | None = None,
     offline: bool = False,
     allow_large: bool = False,
-    say: Say | None = None,
+    say: Say = _to_stderr,
+    warn: Say = _to_stderr,
+    **overrides: Any,
 ) -> Prepared:
-    """Return the backend, the resolved recipe and the inputs, cheapest checks first.
+    """Resolve everything that a run needs, the cheapest checks first.
 
-    Raises NstError for whatever is wrong with any of them.
+    `content`, `style`: a path, a PIL image, or an array (H, W, 3), uint8 or floating in [0, 1].
+    `backend`: "torch", "tf" or "reference"; None is torch if it is installed, else tf.
+    `recipe`: a name (`nst recipes`), a TOML file, or a Recipe.
+    `weights`: a weight set's name or file instead of the recipe's; `device`: auto, cpu, cuda or mps;
+    `dtype`: float32 or float64; `threads`: CPU threads; `offline`: never download; `allow_large`: accept images
+    over 300 megapixels; `say`, `warn`: receive messages, to stderr if not given.
+    `overrides`: the command line's options by name, for example size=256, steps=100, strength=0.7; `init` may be an
+    image. `settings`: any other recipe key, for example {"optimizer.beta1": 0.95}; an option wins over it.
+
+    Raises NstError for whatever a user can mend, in one sentence, and TypeError for an unknown keyword.
     """
-    tell: dict[str, Any] = {} if say is None else {"say": say}
-    warn: dict[str, Any] = {} if say is None else {"warn": say}
-    base = recipe_name if isinstance(recipe_name, Recipe) else recipe.load(recipe_name)
-    settings = dict(settings or {})
+    changes = {**(settings or {}), **to_settings(overrides)}
+    base = recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
     # The recipe goes on naming its own set: a set without a preprocessing takes that one's.
-    chosen_weights = weights_name or settings.pop("weights", None) or base.weights
+    chosen_weights = weights or (changes.pop("weights") if isinstance(changes.get("weights"), str) else base.weights)
+    start_source = changes.get("init.file", base.init.file)
+    if start_source is not None and "init.file" in changes:
+        changes["init.file"] = str(start_source) if isinstance(start_source, str | Path) else IN_MEMORY
     # Whatever can be wrong is checked before weights are fetched; what they change comes after.
-    resolved = recipe.override(base, settings)
-    content_picture = images.read(content, allow_large=allow_large, **warn)
-    style_picture = images.read(style, allow_large=allow_large, **warn)
+    resolved = recipes.override(base, changes)
+    content_picture = images.read(content, allow_large=allow_large, warn=warn)
+    style_picture = images.read(style, allow_large=allow_large, warn=warn)
     start = None
-    if resolved.init.kind == "file" and resolved.init.file:
-        start = images.read(resolved.init.file, allow_large=allow_large, **warn)
+    if resolved.init.kind == "file" and start_source is not None:
+        start = images.read(start_source, allow_large=allow_large, warn=warn)
     run.plan(resolved, content_picture, style_picture)
     loaded_backend = backends.load(backend, device=device, dtype=dtype, threads=threads)
-    weight_set = weights.load(chosen_weights, offline=offline, **tell)
-    resolved = recipe.override(recipe.adapted_to(base, weight_set.name), settings)
+    weight_set = weight_sets.load(chosen_weights, offline=offline, say=say, warn=warn)
+    resolved = recipes.override(recipes.adapted_to(base, weight_set.name), changes)
     run.check_weights(resolved, weight_set)
-    space = weights.preprocessing_for(resolved.preprocessing, resolved.weights, weight_set)
+    space = weight_sets.preprocessing_for(resolved.preprocessing, resolved.weights, weight_set)
     return Prepared(loaded_backend, resolved, Inputs(content_picture, style_picture, weight_set, space, start))
 
 
@@ -141,77 +167,64 @@ def stylize(
     backend: str | None = None,
     recipe: str | Path | Recipe = DEFAULT_RECIPE,
     on_step: OnStep | None = None,
-    *,
-    weights: str | None = None,
-    settings: Mapping[str, Any] | None = None,
-    device: str = "auto",
-    dtype: str = DEFAULT_DTYPE,
-    threads: int | None = None,
-    offline: bool = False,
-    allow_large: bool = False,
-    say: Say | None = None,
     **overrides: Any,
 ) -> Result:
     """Paint the content image in the style of the style image.
 
-    `content`, `style`: a path, a PIL image, or an array (H, W, 3), uint8 or floating in [0, 1].
-    `backend`: "torch", "tf" or "reference"; None is torch if it is installed, else tf.
-    `recipe`: a name (`nst recipes`), a TOML file, or a Recipe.
-    `on_step`: called with a Progress after every step; the run ends if it returns True.
-    `weights`: a weight set's name or file instead of the recipe's; `device`: auto, cpu, cuda or mps;
-    `dtype`: float32 or float64; `threads`: CPU threads; `offline`: never download; `allow_large`: accept images
-    over 300 megapixels; `say`: receives messages (stderr by default).
-    `overrides`: the command line's options by name, for example size=256, steps=100, strength=0.7;
-    `settings`: any other recipe key, for example {"optimizer.beta1": 0.95}.
+    `on_step` is called with a Progress after every step; the run ends if it returns True. Everything else is as for
+    `prepare`.
 
     Raises NstError for whatever a user can mend, in one sentence.
     """
-    prepared = prepare(
-        content,
-        style,
-        backend=backend,
-        recipe_name=recipe,
-        settings={**(settings or {}), **to_settings(overrides)},
-        weights_name=weights,
-        device=device,
-        dtype=dtype,
-        threads=threads,
-        offline=offline,
-        allow_large=allow_large,
-        say=say,
-    )
-    return stylize_prepared(prepared, on_step)
+    return paint(prepare(content, style, backend, recipe, **overrides), on_step)
 
 
-def stylize_prepared(prepared: Prepared, on_step: OnStep | None = None) -> Result:
+def paint(prepared: Prepared, on_step: OnStep | None = None) -> Result:
     """Run what `prepare` returned."""
     outcome = run.run(prepared.backend, prepared.recipe, prepared.inputs, on_step)
-    history = [
-        {"total": step.total, "content": step.content, "style": step.style, "tv": step.tv} for step in outcome.losses
-    ]
     height, width = outcome.image.shape[:2]
     record = prepared.record() | {
         "width": width,
         "height": height,
-        "losses": history,
+        "steps": len(outcome.losses),
         "stopped": outcome.stopped,
+        "losses": [
+            {name: finite_or_none(getattr(losses, name)) for name in ("total", "content", "style", "tv")}
+            for losses in outcome.losses
+        ],
     }
     return Result(outcome.image, outcome.losses, record, outcome.stopped)
 
 
-def evaluate(prepared: Prepared, image: images.Source | None = None, *, allow_large: bool = False) -> Judgement:
+def evaluate(
+    content: images.Source,
+    style: images.Source,
+    image: images.Source | None = None,
+    backend: str | None = None,
+    recipe: str | Path | Recipe = DEFAULT_RECIPE,
+    **overrides: Any,
+) -> Judgement:
     """Judge an image by a recipe, at the recipe's finest size and before any step.
 
     `image` of the run's own size is used pixel by pixel, another is resized; None is the recipe's initial image.
+    Everything else is as for `prepare`.
 
-    Raises NstError when the image cannot be read.
+    Raises NstError for whatever a user can mend, in one sentence.
     """
+    reading = {name: overrides[name] for name in ("allow_large", "warn") if name in overrides}
+    picture = None if image is None else images.read(image, **reading)
+    prepared = prepare(content, style, backend, recipe, **overrides)
     finest = run.plan(prepared.recipe, prepared.inputs.content, prepared.inputs.style)[-1]
     problem = run.problem_at(finest, prepared.recipe, prepared.inputs, prepared.backend.dtype)
     width, height = finest.content_size
-    if image is None:
+    if picture is None:
         pixels = run.initial_image(prepared.recipe, prepared.inputs, problem)
     else:
-        pixels = images.fitted(images.read(image, allow_large=allow_large).pixels, width, height)
+        pixels = images.fitted(picture.pixels, width, height)
     evaluation = prepared.backend.objective(problem).evaluate(pixels.astype(prepared.backend.dtype))
     return Judgement(evaluation, prepared.recipe, prepared.record(), width, height)
+
+
+def finite_or_none(value: float) -> float | None:
+    """Return the value, or None where JSON has no number for it."""
+    return value if math.isfinite(value) else None

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import nst
-from nst.options import RECIPE_OPTIONS, to_settings
+from nst.options import RECIPE_OPTIONS
 
 if TYPE_CHECKING:
     from nst.api import Prepared, Progress
 
+STOPPED_EARLY = 1
 USER_ERROR = 2
 INTERNAL_ERROR = 70
 INTERRUPTED = 130
@@ -40,7 +41,7 @@ def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
         flag = option.flag if option.type is not bool else f"{option.flag}/--no-{option.name}"
         command = click.option(flag, option.name, help=option.help, **kind)(command)
     command = click.option("--set", "set_", multiple=True, metavar="KEY=VALUE", help="Any other recipe key.")(command)
-    return click.option("--recipe", "recipe_name", default="default", help="Recipe, or FILE.toml; see `nst recipes`.")(
+    return click.option("--recipe", "recipe", default="default", help="Recipe, or FILE.toml; see `nst recipes`.")(
         command
     )
 
@@ -88,8 +89,12 @@ def cli(debug: bool) -> None:
     del debug
 
 
+def _warn(message: str) -> None:
+    click.echo(f"nst: {message}", err=True)
+
+
 def _say(quiet: bool) -> Callable[[str], None]:
-    return (lambda message: None) if quiet else (lambda message: click.echo(f"nst: {message}", err=True))
+    return (lambda message: None) if quiet else _warn
 
 
 def _check_new(path: Path, force: bool) -> None:
@@ -99,23 +104,14 @@ def _check_new(path: Path, force: bool) -> None:
         raise NstError(f"{path}: exists already; --force overwrites it")
 
 
-def _prepare(content: Any, style: Any, given: dict[str, Any], *, quiet: bool = False) -> "Prepared":
-    from nst.api import prepare
+def _options(given: dict[str, Any], *, quiet: bool = False) -> dict[str, Any]:
+    """Return the keywords of nst.api.prepare for the options of a command."""
     from nst_spec.recipe import parse_setting
 
-    machine = {name: given.pop(name) for name in ("backend", "device", "dtype", "threads", "offline", "allow_large")}
-    recipe_name, weights_name = given.pop("recipe_name"), given.pop("weights")
-    # A named option wins over --set.
-    settings = {**dict(map(parse_setting, given.pop("set_"))), **to_settings(given)}
-    return prepare(
-        content,
-        style,
-        recipe_name=recipe_name,
-        weights_name=weights_name,
-        settings=settings,
-        say=_say(quiet),
-        **machine,
-    )
+    options = {name: value for name, value in given.items() if value is not None and name != "set_"}
+    # A later --set wins over an earlier one, and a named option over both.
+    settings = dict(map(parse_setting, given["set_"]))
+    return options | {"settings": settings, "say": _say(quiet), "warn": _warn}
 
 
 @cli.command(MAIN_JOB)
@@ -128,32 +124,37 @@ def stylize_command(
     content: str, style: str, output: Path | None, force: bool, save_every: int | None, quiet: bool, **given: Any
 ) -> None:
     """Paint CONTENT in the style of STYLE."""
+    from nst.api import prepare
     from nst_spec import images
 
     output = output or Path(f"{Path(content).stem}-{Path(style).stem}.png")
     images.check_writable(output, force=force)
-    prepared = _prepare(content, style, given, quiet=quiet)
+    prepared = prepare(content, style, **_options(given, quiet=quiet))
     _paint(prepared, output, force=force, save_every=save_every, quiet=quiet)
 
 
-def _paint(prepared: "Prepared", output: Path, *, force: bool, save_every: int | None, quiet: bool) -> None:
-    from nst.api import stylize_prepared
+def _paint(
+    prepared: "Prepared", output: Path, *, force: bool, save_every: int | None, quiet: bool, steps: int | None = None
+) -> None:
+    """Run, show and save; after `steps` steps, if given, the run ends as if it had been asked to."""
+    from nst.api import paint
     from nst.progress import Display, Interrupt, Saver
+    from nst_spec.run import ON_REQUEST
 
-    saver = Saver(output, save_every, prepared.recipe, force=force)
+    saver = Saver(output, save_every, prepared, force=force)
 
     def on_step(progress: "Progress") -> bool:
         display(progress)
         saver(progress)
-        return interrupt.requested
+        return interrupt.requested or progress.step == steps
 
-    with Display(prepared, quiet=quiet) as display, Interrupt(display.say) as interrupt:
-        result = stylize_prepared(prepared, on_step)
+    with Display(prepared, quiet=quiet) as display, Interrupt(_warn) as interrupt:
+        result = paint(prepared, on_step)
     if result.stopped:
-        click.echo(
-            f"nst: stopped after {len(result.losses)} of {prepared.recipe.steps} steps: {result.stopped}", err=True
-        )
+        _warn(f"stopped after {len(result.losses)} of {prepared.recipe.steps} steps: {result.stopped}")
     click.echo(str(result.save(output, force=force)))
+    if result.stopped not in (None, ON_REQUEST):
+        raise click.exceptions.Exit(STOPPED_EARLY)
 
 
 @cli.command()
@@ -164,6 +165,7 @@ def _paint(prepared: "Prepared", output: Path, *, force: bool, save_every: int |
 def demo(output: Path | None, force: bool, save_every: int | None, quiet: bool, style_name: str, **given: Any) -> None:
     """Stylise the drawn example images, without network."""
     from nst import examples
+    from nst.api import prepare
     from nst_spec import images
     from nst_spec.errors import not_accepted
 
@@ -171,12 +173,13 @@ def demo(output: Path | None, force: bool, save_every: int | None, quiet: bool, 
         raise not_accepted("--style-image", style_name, examples.STYLES)
     output = output or Path("nst-demo.png")
     images.check_writable(output, force=force)
-    given |= {"offline": True} | {name: value for name, value in DEMO.items() if given[name] is None}
-    prepared = _prepare(examples.CONTENT, examples.STYLES[style_name], given, quiet=quiet)
+    options = _options(given | {"offline": True}, quiet=quiet)
+    options["settings"] = DEMO | options["settings"]
+    prepared = prepare(examples.CONTENT, examples.STYLES[style_name], **options)
     _paint(prepared, output, force=force, save_every=save_every, quiet=quiet)
 
 
-DEMO = {"size": 256, "steps": 150}
+DEMO = {"size.pixels": 256, "steps": 150}
 """What two CPU cores manage in under two minutes with the full-width network."""
 
 
@@ -197,8 +200,7 @@ def evaluate(
 
     if save_arrays:
         _check_new(save_arrays, force)
-    allow_large = given["allow_large"]
-    judgement = api.evaluate(_prepare(content, style, given), image, allow_large=allow_large)
+    judgement = api.evaluate(content, style, image, **_options(given))
     if save_arrays:
         report.save_arrays(save_arrays, judgement.evaluation)
     click.echo(json.dumps(report.as_dict(judgement)) if as_json else report.as_text(judgement))
@@ -225,12 +227,14 @@ def recipes(ctx: click.Context, as_json: bool) -> None:
 @recipes.command("show")
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def show_recipe(name: str, as_json: bool) -> None:
+@click.pass_context
+def show_recipe(ctx: click.Context, name: str, as_json: bool) -> None:
     """Print a recipe with every default filled in."""
     from nst import report
     from nst_spec import recipe
 
     found = recipe.load(name)
+    as_json = as_json or bool(ctx.parent and ctx.parent.params["as_json"])
     click.echo(found.model_dump_json(indent=2) if as_json else report.recipe_as_text(found))
 
 
@@ -256,6 +260,8 @@ def weights_path(name: str) -> None:
     from nst_spec.errors import NstError
 
     found = sets.path(name)
+    if found is None and not sets.SETS[name].url:
+        raise NstError(f"{name} is made on the spot and has no file; nst weights export {name} -o FILE writes one")
     if found is None:
         raise NstError(f"{name} is not in the cache; nst weights fetch {name}")
     click.echo(str(found))
@@ -337,22 +343,24 @@ def rerun(picture: str, output: Path | None, force: bool, save_every: int | None
     path = Path(picture)
     output = output or path.with_name(f"{path.stem}-rerun{path.suffix}")
     images.check_writable(output, force=force)
-    prepared = prepare_again(path, say=_say(quiet), **given)
-    _paint(prepared, output, force=force, save_every=save_every, quiet=quiet)
+    prepared, steps = prepare_again(path, say=_say(quiet), warn=_warn, **given)
+    _paint(prepared, output, force=force, save_every=save_every, quiet=quiet, steps=steps)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code: 0, 2 for a user's mistake, 70 for ours, 130 for Ctrl-C."""
+    """Run the command line and return the exit code.
+
+    0: done; 1: stopped early, the picture so far written; 2: a user's mistake; 70: ours; 130: interrupted.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     # Accepted anywhere, since it is wanted after the fact.
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        cli.main(arguments, prog_name="nst", standalone_mode=False)
+        # A command that ends by Exit gives its code here; any other gives nothing.
+        code = cli.main(arguments, prog_name="nst", standalone_mode=False)
         sys.stdout.flush()
-        return 0
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
+        return code or 0
     except click.exceptions.NoArgsIsHelpError as help_wanted:
         click.echo(help_wanted.ctx.get_help() if help_wanted.ctx else "")
         return USER_ERROR

@@ -65,6 +65,6 @@ def to_settings(options: Mapping[str, Any]) -> dict[str, Any]:
     settings = {keys[name]: value for name, value in options.items() if value is not None}
     init = settings.pop("init", None)
     if init is not None:
-        named = init in INIT_KINDS
-        settings |= {"init.kind": init} if named else {"init.kind": "file", "init.file": str(init)}
+        named = isinstance(init, str) and init in INIT_KINDS
+        settings |= {"init.kind": init} if named else {"init.kind": "file", "init.file": init}
     return settings

@@ -8,11 +8,11 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 from tqdm import tqdm
 
 from nst_spec import images
-from nst_spec.recipe import Recipe
-from nst_spec.run import Progress
+from nst_spec.run import ON_REQUEST, Progress
 
 if TYPE_CHECKING:
     from nst.api import Prepared
@@ -69,10 +69,11 @@ class Display:
 class Saver:
     """Saves the picture on the way every N steps, as OUT-0050.png; checked for existing files before the run."""
 
-    def __init__(self, output: Path, every: int | None, recipe: Recipe, *, force: bool) -> None:
-        self.output, self.every, self.force = output, every, force
-        self.digits = max(4, len(str(recipe.steps)))
-        for step in range(every, recipe.steps + 1, every) if every else ():
+    def __init__(self, output: Path, every: int | None, prepared: "Prepared", *, force: bool) -> None:
+        self.output, self.every, self.force, self.prepared = output, every, force, prepared
+        steps = prepared.recipe.steps
+        self.digits = max(4, len(str(steps)))
+        for step in range(every, steps + 1, every) if every else ():
             images.check_writable(self.path(step), force=force)
 
     def path(self, step: int) -> Path:
@@ -80,9 +81,12 @@ class Saver:
         return self.output.with_name(f"{self.output.stem}-{step:0{self.digits}d}{self.output.suffix}")
 
     def __call__(self, progress: Progress) -> None:
-        """Save the picture if it is time to."""
+        """Save the picture if it is time to; one that has exploded is left to the run."""
         if self.every and progress.step % self.every == 0:
-            images.write(self.path(progress.step), progress.image(), None, force=self.force)
+            image = progress.image()
+            if np.isfinite(image).all():
+                record = self.prepared.record() | {"steps": progress.step, "stopped": ON_REQUEST}
+                images.write(self.path(progress.step), image, record, force=self.force)
 
 
 class Interrupt:

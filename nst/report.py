@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from nst.api import Judgement
+from nst.api import Judgement, finite_or_none
 from nst_spec import weights
 from nst_spec.backend import Evaluation
 from nst_spec.errors import NstError
@@ -13,7 +13,7 @@ from nst_spec.recipe import Recipe
 
 
 def as_dict(judgement: Judgement) -> dict[str, Any]:
-    """Return the evaluation as `nst evaluate --json` prints it."""
+    """Return the evaluation as `nst evaluate --json` prints it; null stands for what is not finite."""
     losses, gradient = judgement.evaluation.losses, judgement.evaluation.gradient.astype(np.float64)
     record = judgement.record
     return {
@@ -24,12 +24,15 @@ def as_dict(judgement: Judgement) -> dict[str, Any]:
         "width": judgement.width,
         "height": judgement.height,
         "dtype": record["backend"]["dtype"],
-        "terms": {"content": dict(losses.content_terms), "style": dict(losses.style_terms)},
-        "content": losses.content,
-        "style": losses.style,
-        "tv": losses.tv,
-        "total": losses.total,
-        "gradient": {"l2": float(np.linalg.norm(gradient)), "max": float(np.abs(gradient).max())},
+        "terms": {
+            "content": {tap: finite_or_none(value) for tap, value in losses.content_terms.items()},
+            "style": {tap: finite_or_none(value) for tap, value in losses.style_terms.items()},
+        },
+        **{name: finite_or_none(getattr(losses, name)) for name in ("content", "style", "tv", "total")},
+        "gradient": {
+            "l2": finite_or_none(float(np.linalg.norm(gradient))),
+            "max": finite_or_none(float(np.abs(gradient).max())),
+        },
     }
 
 
@@ -41,16 +44,17 @@ def as_text(judgement: Judgement) -> str:
         f"({found['preprocessing']}), {found['width']} x {found['height']} px"
     ]
     for kind in ("content", "style"):
-        lines += [f"  {kind:8} {tap:8} {value:.9g}" for tap, value in found["terms"][kind].items()]
-    alpha, beta, tv_weight = judgement.recipe.term_weights
-    lines += [
-        f"content  {found['content']:.9g}  (alpha {alpha:g})",
-        f"style    {found['style']:.9g}  (beta {beta:g})",
-        f"tv       {found['tv']:.9g}  (weight {tv_weight:g})",
-        f"total    {found['total']:.9g}",
-        f"gradient l2 {found['gradient']['l2']:.9g}, max {found['gradient']['max']:.9g}",
-    ]
+        lines += [f"  {kind:8} {tap:8} {_number(value)}" for tap, value in found["terms"][kind].items()]
+    notes = {"content": "alpha", "style": "beta", "tv": "weight"}
+    for (name, note), weight in zip(notes.items(), judgement.recipe.term_weights, strict=True):
+        lines.append(f"{name:8} {_number(found[name])}  ({note} {weight:g})")
+    lines.append(f"total    {_number(found['total'])}")
+    lines.append(f"gradient l2 {_number(found['gradient']['l2'])}, max {_number(found['gradient']['max'])}")
     return "\n".join(lines)
+
+
+def _number(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.9g}"
 
 
 def save_arrays(path: Path, evaluation: Evaluation) -> None:

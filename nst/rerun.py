@@ -1,77 +1,110 @@
 """Repeating a run from the record that its picture carries."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
 from nst import examples
 from nst.api import Prepared, prepare
-from nst_spec import images, recipe
+from nst_spec import images
+from nst_spec import recipe as recipes
 from nst_spec.errors import NstError
+from nst_spec.weights import SETS
+
+
+class Machine(BaseModel):
+    """The backend that made a picture."""
+
+    name: str
+    device: str
+    dtype: str
+
+
+class Named(BaseModel):
+    """A file by name and hash."""
+
+    name: str
+    sha256: str
+
+
+class Inputs(BaseModel):
+    """The images that a run began with."""
+
+    content: Named
+    style: Named
+    start: Named | None = None
+
+
+class Record(BaseModel):
+    """The part of a record that repeats its run."""
+
+    backend: Machine
+    recipe: dict[str, Any]
+    weights: Named
+    inputs: Inputs
+    steps: int
 
 
 def prepare_again(
     picture: Path,
     *,
-    content: str | None,
-    style: str | None,
-    start: str | None,
-    weights: str | None,
-    backend: str | None,
-    device: str | None,
-    threads: int | None,
-    offline: bool,
-    allow_large: bool,
-    say: Callable[[str], None],
-) -> Prepared:
-    """Return the recorded run, ready to repeat.
+    content: str | None = None,
+    style: str | None = None,
+    start: str | None = None,
+    weights: str | None = None,
+    backend: str | None = None,
+    device: str | None = None,
+    **options: Any,
+) -> tuple[Prepared, int]:
+    """Return the recorded run, ready to repeat, and the steps that it took.
 
-    Inputs are looked for by name beside the picture, in the current folder and among the examples, or where the
-    caller says that they are now.
+    Inputs and a weight file are looked for by name beside the picture, in the current folder and among the examples,
+    or where the caller says that they are now. `options` are as for nst.api.prepare.
 
     Raises NstError naming an input or a weight set that is missing or has another hash.
     """
-    record = images.read_record(picture)
-    given = {"content": content, "style": style, "start": start}
     try:
-        recorded = recipe.from_dict(record["recipe"], origin=picture.name)
-        found = {role: _find(picture, role, entry, given[role]) for role, entry in record["inputs"].items()}
-        settings = {"init.file": str(found["start"])} if "start" in found else {}
-        machine, set_used = record["backend"], record["weights"]
-    except KeyError as error:
-        raise NstError(f"{picture.name}: its record has no {error}; it cannot be repeated") from error
+        record = Record.model_validate(images.read_record(picture))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(map(str, problem["loc"]))
+        raise NstError(f"{picture.name}: its record cannot be repeated: {key}: {problem['msg'].lower()}") from None
+    recipe = recipes.from_dict(record.recipe, origin=picture.name)
+    named = {"content": record.inputs.content, "style": record.inputs.style, "start": record.inputs.start}
+    given = {"content": content, "style": style, "start": start}
+    found = {role: _find(picture, role, entry.name, given[role]) for role, entry in named.items() if entry}
+    weights = weights or (record.weights.name if record.weights.name in SETS else None)
     prepared = prepare(
         found["content"],
         found["style"],
-        backend=backend or machine["name"],
-        recipe_name=recorded,
-        settings=settings,
-        weights_name=weights or set_used["name"],
-        device=device or machine["device"],
-        dtype=machine["dtype"],
-        threads=threads,
-        offline=offline,
-        allow_large=allow_large,
-        say=say,
+        backend or record.backend.name,
+        recipe,
+        weights=weights or str(_find(picture, "weights", record.weights.name, None)),
+        settings={"init.file": found["start"]} if "start" in found else {},
+        device=device or record.backend.device,
+        dtype=record.backend.dtype,
+        **options,
     )
-    _check_hash("weights", set_used["name"], set_used["sha256"], prepared.inputs.weights.sha256)
-    for role, entry in record["inputs"].items():
-        _check_hash(f"{role} image", entry["name"], entry["sha256"], getattr(prepared.inputs, role).sha256)
-    return prepared
+    _check("weights", record.weights, prepared.inputs.weights.sha256)
+    for role in found:
+        image = getattr(prepared.inputs, role)
+        # A picture that came from memory is known by its pixels, whatever file they are in now.
+        _check(f"{role} image", named[role], image.sha256, images.sha256_of_pixels(image.pixels))
+    return prepared, record.steps
 
 
-def _find(picture: Path, role: str, entry: dict[str, Any], given: str | None) -> Path:
+def _find(picture: Path, role: str, name: str, given: str | None) -> Path:
     if given:
         return Path(given)
     for folder in (picture.parent, Path.cwd(), examples.FOLDER):
-        path = Path(folder, entry["name"])
+        path = Path(folder, name)
         if path.is_file():
             return path
-    raise NstError(
-        f"the {role} image {entry['name']!r} is not beside {picture.name} nor here; --{role} FILE says where"
-    )
+    what = role if role == "weights" else f"{role} image"
+    raise NstError(f"the {what} {name!r} is not beside {picture.name} nor here; --{role} FILE says where")
 
 
-def _check_hash(what: str, name: str, expected: str, received: str) -> None:
-    if received != expected:
-        raise NstError(f"{what} {name}: expected the recorded SHA-256 {expected}, received {received}")
+def _check(what: str, entry: Named | None, *received: str) -> None:
+    if entry and entry.sha256 not in received:
+        raise NstError(f"{what} {entry.name}: expected the recorded SHA-256 {entry.sha256}, received {received[0]}")

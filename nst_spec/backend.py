@@ -186,7 +186,13 @@ def load(
     framework = _missing_framework(entries[name])
     if framework:
         raise NstError(f"backend {name}: {framework} is not installed; pip install 'nst[{name}]'")
-    module: Any = entries[name].load()
+    try:
+        module: Any = entries[name].load()
+    except (ImportError, OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise NstError(
+            f"backend {name}: cannot be loaded ({reason}); pip install 'nst[{name}]' installs what it needs"
+        ) from error
     backend: Backend = module.Backend(device=device, dtype=dtype, threads=threads)
     return backend
 

@@ -102,6 +102,11 @@ def read(source: Source, *, allow_large: bool = False, warn: Callable[[str], Non
     return picture
 
 
+def sha256_of_pixels(pixels: NDArray[np.float64]) -> str:
+    """Return the SHA-256 of a picture's shape and pixels (H, W, 3): what a picture from memory is known by."""
+    return hashlib.sha256(repr(pixels.shape).encode() + pixels.astype("<f8").tobytes()).hexdigest()
+
+
 def resample(image: NDArray[np.floating], width: int, height: int) -> NDArray[np.floating]:
     """Resample an image with Pillow's Lanczos filter, each channel in float32.
 
@@ -371,8 +376,7 @@ def _over_white(pixels: NDArray[np.float64], alpha: NDArray[np.float64]) -> NDAr
 
 
 def _in_memory(name: str, pixels: NDArray[np.float64]) -> Picture:
-    digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.astype("<f8").tobytes())
-    return Picture(pixels, name, digest.hexdigest())
+    return Picture(pixels, name, sha256_of_pixels(pixels))
 
 
 # --- encoding ---------------------------------------------------------------------------------------------------------

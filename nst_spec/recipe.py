@@ -3,17 +3,19 @@
 `recipes/*.toml` hold one published system each. Every field is stated there or has its default here, and nowhere else.
 """
 
+import copy
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nst_spec import vgg19
 from nst_spec.errors import NstError, not_accepted
 from nst_spec.losses import CONTENT_FACTORS, GRAM_DIVISORS, STYLE_FACTORS, TV_FORMS
-from nst_spec.preprocessing import SPACES
+from nst_spec.preprocessing import SPACES, affine
 from nst_spec.sizes import RESIZE_RULES, STYLE_RULES
 
 FOLDER = Path(__file__).parent / "recipes"
@@ -23,6 +25,8 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Pixels = Annotated[int, Field(ge=1, le=100_000)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
 def _one_of(accepted: Collection[str]) -> AfterValidator:
@@ -54,7 +58,7 @@ class Size(Part):
     """The finest scale's size in pixels and the rules that make it from an image's own size (see sizes.py)."""
 
     rule: Annotated[str, _one_of(RESIZE_RULES)]
-    pixels: Count
+    pixels: Pixels
     style_rule: Annotated[str, _one_of(STYLE_RULES)] = "own"
     style_scale: Positive = 1.0
 
@@ -62,7 +66,7 @@ class Size(Part):
 class Scale(Part):
     """One scale of a run: its size as a fraction of the finest one, and its steps."""
 
-    fraction: Positive
+    fraction: Fraction
     steps: Annotated[int, Field(ge=0)]
 
 
@@ -198,6 +202,9 @@ class Recipe(Part):
         return self.alpha, self.beta, self.tv.weight
 
 
+ADAM_STEP = 0.02
+"""Adam's learning rate, as a fraction of the range from black to white, where a run is switched to it without one."""
+
 GUARD_FACTOR = 10.0
 """A guarded loss may rise to this many times the best before the best image is restored."""
 
@@ -226,8 +233,17 @@ def load(recipe: str | Path) -> Recipe:
         data = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise NstError(f"recipe {path.name}: {getattr(error, 'strerror', None) or error}") from error
-    base = load(data.pop("based_on")).model_dump() | {"note": ""} if "based_on" in data else {}
+    base = _base(data.pop("based_on", None), path)
     return from_dict(base | {"name": path.stem} | data, origin=path.name)
+
+
+def _base(based_on: Any, path: Path) -> dict[str, Any]:
+    if based_on is None:
+        return {}
+    if not isinstance(based_on, str) or based_on == path.stem or Path(path.parent, based_on) == path:
+        raise NstError(f"{path.name}: based_on: expected the name or file of another recipe, received {based_on!r}")
+    # A file is looked for beside the one that names it.
+    return load(based_on if based_on in names() else path.parent / based_on).model_dump() | {"note": ""}
 
 
 def from_dict(data: Mapping[str, Any], *, origin: str = "recipe") -> Recipe:
@@ -282,32 +298,47 @@ def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     """Return the recipe with the settings in place of its own.
 
     Keys are a recipe's fields, dotted (`optimizer.lr`), and three that stand for several fields:
-    `steps` (all scales together, shared out as the recipe does), `strength` (0 to 1: alpha times 2(1 - strength),
-    beta times 2 strength, so 0.5 changes nothing), and a term's `taps` as names or stages
-    (`style.taps = "1,3"` or `"relu1_1=0.5,relu3_1"`; a tap keeps its weight, a new one has 1). Another optimiser's
-    `kind` begins with that optimiser's own defaults.
+    `steps` (all scales together, shared out as the recipe does, at least one at the finest), `strength` (0 to 1: alpha
+    times 2(1 - strength), beta and the total variation's weight times 2 strength, so 0.5 changes nothing and 0 leaves
+    the content alone), and a term's `taps` as names or stages (`style.taps = "1,3"` or `"relu1_1=0.5,relu3_1"`; a tap
+    keeps its weight, a new one has 1). Another optimiser's `kind` begins with that optimiser's own defaults; Adam's
+    learning rate is then ADAM_STEP of the optimised space's range.
 
     Raises NstError naming the key and the accepted values.
     """
     data = recipe.model_dump()
-    rest = {key: value for key, value in settings.items() if key not in ("steps", "strength")}
-    for key, value in sorted(rest.items(), key=lambda item: item[0] != "optimizer.kind"):
+    settings = {key: _own(value) for key, value in settings.items()}
+    steps, strength = settings.pop("steps", None), settings.pop("strength", None)
+    for key, value in sorted(settings.items(), key=lambda item: item[0] != "optimizer.kind"):
         if key in ("content.taps", "style.taps"):
             section = key.partition(".")[0]
             data[section]["taps"] = _chosen_taps(value, data[section]["taps"], recipe.stages)
         elif key == "optimizer.kind" and value != recipe.optimizer.kind:
-            data["optimizer"] = {"kind": value} | ({"lr": recipe.optimizer.lr} if value != "lbfgs" else {})
+            data["optimizer"] = {"kind": value}
         else:
             _put(data, key, value)
-    if "steps" in settings:
-        data["scales"] = _shared_out(recipe.scales if "scales" not in rest else data["scales"], settings["steps"])
-    if "strength" in settings:
-        strength = settings["strength"]
-        if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 <= strength <= 1:
-            raise NstError(f"strength: expected a number from 0 to 1, received {strength!r}")
-        data["alpha"] *= (1 - strength) / (1 - NEUTRAL_STRENGTH)
-        data["beta"] *= strength / NEUTRAL_STRENGTH
-    return from_dict(data, origin=recipe.name)
+    optimizer, space = data["optimizer"], data["space"]
+    if isinstance(optimizer, dict) and optimizer.get("kind") == "adam" and "lr" not in optimizer and space in SPACES:
+        optimizer["lr"] = ADAM_STEP * float(affine("unit", space).scale.mean())
+    changed = from_dict(data, origin=recipe.name)
+    if steps is not None:
+        changed = changed.model_copy(update={"scales": _shared_out(changed.scales, steps)})
+    if strength is not None:
+        changed = _strengthened(changed, strength)
+    return changed
+
+
+def _own(value: Any) -> Any:
+    # A copy, since the recipe keeps it; and a NumPy number as the Python number that it is.
+    return value.item() if isinstance(value, np.generic) else copy.deepcopy(value)
+
+
+def _strengthened(recipe: Recipe, strength: Any) -> Recipe:
+    if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 <= strength <= 1:
+        raise NstError(f"strength: expected a number from 0 to 1, received {strength!r}")
+    content, style = (1 - strength) / (1 - NEUTRAL_STRENGTH), strength / NEUTRAL_STRENGTH
+    tv = recipe.tv.model_copy(update={"weight": recipe.tv.weight * style})
+    return recipe.model_copy(update={"alpha": recipe.alpha * content, "beta": recipe.beta * style, "tv": tv})
 
 
 def adapted_to(recipe: Recipe, weights: str) -> Recipe:
@@ -342,18 +373,19 @@ def _chosen_taps(chosen: Any, weights: Mapping[str, float], stages: Mapping[str,
     return taps
 
 
-def _shared_out(scales: Iterable[Any], steps: Any) -> list[dict[str, Any]]:
+def _shared_out(scales: tuple[Scale, ...], steps: Any) -> tuple[Scale, ...]:
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
         raise NstError(f"steps: expected a whole number, 0 or more, received {steps!r}")
-    plan = [scale.model_dump() if isinstance(scale, Scale) else dict(scale) for scale in scales]
-    total = sum(scale["steps"] for scale in plan) or 1
-    done = given = 0
-    for scale in plan:
-        done += scale["steps"]
+    total = sum(scale.steps for scale in scales)
+    shares: list[int] = []
+    done = 0
+    for scale in scales:
+        done += scale.steps
         # Cumulative rounding, so that the shares add up to exactly `steps`.
-        share = (2 * steps * done + total) // (2 * total) - given
-        scale["steps"] = share
-        given += share
-    if not any(scale["steps"] for scale in plan) and steps:
-        plan[-1]["steps"] = steps
-    return plan
+        up_to_here = (2 * steps * done + total) // (2 * total) if total else 0
+        shares.append(up_to_here - sum(shares))
+    shares[-1] += steps - sum(shares)
+    if steps and not shares[-1]:
+        shares[-1] += 1
+        shares[shares.index(max(shares))] -= 1
+    return tuple(scale.model_copy(update={"steps": share}) for scale, share in zip(scales, shares, strict=True))

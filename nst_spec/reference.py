@@ -146,6 +146,10 @@ class Objective:
 
     def loss_and_gradient(self, variable: Array) -> tuple[protocol.Losses, Array, dict[str, Array]]:
         """Return losses, the gradient by the optimised variable (H, W, 3), and the Gram matrices."""
+        with np.errstate(over="ignore", invalid="ignore"):  # an explosion is for the run to judge
+            return self._loss_and_gradient(variable)
+
+    def _loss_and_gradient(self, variable: Array) -> tuple[protocol.Losses, Array, dict[str, Array]]:
         recipe = self.recipe
         alpha, beta, tv_weight = recipe.term_weights
         outputs = self._forward(variable)
@@ -194,7 +198,8 @@ class Descent:
 
     def update(self) -> None:
         """Take the optimiser's step, then clamp if the recipe clamps each step."""
-        self.variable = self.optimizer.update(self.variable, self.gradient)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.variable = self.optimizer.update(self.variable, self.gradient)
         if self.objective.recipe.clamp == "each-step":
             self.variable = np.clip(self.variable, *self.box)
 
@@ -209,11 +214,11 @@ class Descent:
 
     def image(self) -> protocol.Image:
         """Return the current image, unclipped."""
-        return self.objective.to_image(self.variable)
+        return np.array(self.objective.to_image(self.variable))
 
     def kept(self) -> protocol.Image:
         """Return the remembered image, unclipped."""
-        return self.objective.to_image(self.best)
+        return np.array(self.objective.to_image(self.best))
 
 
 def _energy(values: Array) -> float:

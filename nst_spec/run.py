@@ -1,7 +1,6 @@
 """A run: from two pictures and a recipe, scale by scale and step by step, to an image. The same for every backend."""
 
-import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -49,6 +48,13 @@ class Progress:
 
 OnStep = Callable[[Progress], bool | None]
 
+ON_REQUEST = "on request"
+"""Why a run stopped that its caller ended."""
+
+
+class NotFiniteError(Exception):
+    """A term, which it names, is infinite or not a number."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -71,7 +77,8 @@ class Stage:
 def plan(recipe: Recipe, content: images.Picture, style: images.Picture) -> tuple[Stage, ...]:
     """Return the scales that are run, coarsest first.
 
-    A scale at which an image would be too small for the deepest tap is passed over; the next one takes its steps.
+    A scale at which an image would be too small for the deepest tap is passed over; the next one takes its steps. So
+    is one without steps, unless it is the last, whose size the picture has.
 
     Raises NstError naming the picture that is too small even at the last scale.
     """
@@ -84,14 +91,16 @@ def plan(recipe: Recipe, content: images.Picture, style: images.Picture) -> tupl
             *_size(style), content_size, rule, pixels, recipe.size.style_rule, recipe.size.style_scale
         )
         steps += scale.steps
+        last = number == len(recipe.scales)
         try:
             sizes.check_size(content.name, *content_size, recipe.taps)
             sizes.check_size(style.name, *style_size, recipe.taps)
         except NstError:
-            if number == len(recipe.scales):
+            if last:
                 raise
             continue
-        stages.append(Stage(steps, content_size, style_size))
+        if steps or last:
+            stages.append(Stage(steps, content_size, style_size))
         steps = 0
     return tuple(stages)
 
@@ -145,27 +154,34 @@ def run(backend: Backend, recipe: Recipe, inputs: Inputs, on_step: OnStep | None
     stopped = None
     stages = plan(recipe, inputs.content, inputs.style)
     work = np.concatenate([np.full(stage.steps, np.prod(stage.content_size), float) for stage in stages])
-    work_done = np.cumsum(work) / work.sum() if work.size else work
+    work_done = np.cumsum(work) / work.sum()
     for number, stage in enumerate(stages, start=1):
         problem = problem_at(stage, recipe, inputs, backend.dtype)
-        width, height = stage.content_size
         if image is None:
             image = initial_image(recipe, inputs, problem)
         else:
-            image = images.resample(image, width, height)
+            image = images.resample(image, *stage.content_size)
             # Lanczos overshoots at edges; a run that clamps never leaves the box.
             image = np.clip(image, 0.0, 1.0) if recipe.clamp == "each-step" else image
         if not stage.steps:
-            continue
+            break
         descent = backend.objective(problem).descent(image.astype(backend.dtype))
-
-        at_scale = (number, len(stages), width, height)
-        stopped = descend(
-            descent, recipe, stage.steps, functools.partial(_see, history, descent, at_scale, work_done, on_step)
-        )
-        if stopped and not history:
-            raise NstError(f"no picture: {stopped}")
+        try:
+            for losses in descend(descent, recipe, stage.steps):
+                history.append(losses)
+                step = len(history)
+                at = (step, len(work_done), number, len(stages), *stage.content_size)
+                asked = on_step and on_step(Progress(*at, losses, float(work_done[step - 1]), descent.image))
+                if asked and step < len(work_done):
+                    stopped = ON_REQUEST
+                    break
+        except NotFiniteError as trouble:
+            stopped = f"{trouble} is not finite at step {len(history) + 1}; this is the last good image"
+            if not history:
+                raise NstError(f"no picture: {trouble} is not finite at the first step") from trouble
         image = descent.kept() if recipe.result == "best" else descent.image()
+        if not np.isfinite(image).all():
+            image, stopped = descent.kept(), f"step {len(history)} went out of range; this is the last good image"
         if stopped:
             break
     assert image is not None
@@ -176,26 +192,14 @@ def run(backend: Backend, recipe: Recipe, inputs: Inputs, on_step: OnStep | None
     return Outcome(image, tuple(history), stopped)
 
 
-def _see(
-    history: list[Losses],
-    descent: Descent,
-    at_scale: tuple[int, int, int, int],
-    work_done: NDArray[np.float64],
-    on_step: OnStep | None,
-    losses: Losses,
-) -> bool:
-    history.append(losses)
-    step, steps = len(history), len(work_done)
-    progress = Progress(step, steps, *at_scale, losses, float(work_done[step - 1]), descent.image)
-    return bool(on_step and on_step(progress))
-
-
-def descend(descent: Descent, recipe: Recipe, steps: int, on_step: Callable[[Losses], bool]) -> str | None:
-    """Take the steps of one scale; return why it stopped early, or None.
+def descend(descent: Descent, recipe: Recipe, steps: int) -> Iterator[Losses]:
+    """Take the steps of one scale, yielding the losses of each.
 
     A step is one evaluation and one update. The image kept is the one the lowest loss was computed on. A guarded run
     that meets a loss that is not finite, or over GUARD_FACTOR times the lowest, goes back to the kept image with a
-    cleared history; an unguarded one stops at its last image with a finite loss.
+    cleared history.
+
+    Raises NotFiniteError naming the term, back at the last image with a finite loss, where there is no guard.
     """
     lowest = np.inf
     keeps_best = recipe.guard or recipe.result == "best"
@@ -204,20 +208,16 @@ def descend(descent: Descent, recipe: Recipe, steps: int, on_step: Callable[[Los
         broken = losses.not_finite
         if recipe.guard and np.isfinite(lowest) and (broken or losses.total > GUARD_FACTOR * lowest):
             descent.restore()
-            if on_step(losses):
-                return "stopped"
-            continue
-        if broken:
+        elif broken:
             if step > 1:
                 descent.restore()
-            return f"{broken} is not finite at step {step}; kept the last good image"
-        if losses.total < lowest or not keeps_best:
-            descent.keep()
-        lowest = min(lowest, losses.total)
-        descent.update()
-        if on_step(losses):
-            return "stopped"
-    return None
+            raise NotFiniteError(broken)
+        else:
+            if losses.total < lowest or not keeps_best:
+                descent.keep()
+            lowest = min(lowest, losses.total)
+            descent.update()
+        yield losses
 
 
 def _size(picture: images.Picture) -> tuple[int, int]:

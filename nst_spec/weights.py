@@ -92,14 +92,21 @@ def _to_stderr(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def load(name_or_path: str, *, offline: bool = False, say: Callable[[str], None] = _to_stderr) -> WeightSet:
+def load(
+    name_or_path: str,
+    *,
+    offline: bool = False,
+    say: Callable[[str], None] = _to_stderr,
+    warn: Callable[[str], None] = _to_stderr,
+) -> WeightSet:
     """Load a weight set.
 
     Args:
         name_or_path: a name in SETS, fetched if it is not in the cache; `auto`; or the path of a file in any format of
             weight_files.READERS. A name wins over a file of the same name: write `./caffe` for the file.
         offline: never try the network; NST_OFFLINE=1 says the same.
-        say: gets what a user should read: a download about to start, or what `auto` fell back to.
+        say: told of a download about to start.
+        warn: told what `auto` fell back to.
 
     Returns:
         The set; `auto` comes back under the name of the set it stood for.
@@ -108,7 +115,7 @@ def load(name_or_path: str, *, offline: bool = False, say: Callable[[str], None]
         NstError: naming the file, what is wrong with it and, for a file that cannot be fetched, the ways on.
     """
     if name_or_path == AUTO:
-        return _load_auto(offline, say)
+        return _load_auto(offline, say, warn)
     if name_or_path in SETS:
         return _load_set(SETS[name_or_path], offline, say)
     file = Path(name_or_path)
@@ -278,12 +285,12 @@ def _load_set(info: SetInfo, offline: bool, say: Callable[[str], None]) -> Weigh
     return _weight_set(info.name, arrays, info.preprocessing)
 
 
-def _load_auto(offline: bool, say: Callable[[str], None]) -> WeightSet:
+def _load_auto(offline: bool, say: Callable[[str], None], warn: Callable[[str], None]) -> WeightSet:
     """Load PRETRAINED, or WITHOUT_NETWORK if it cannot be had; a damaged file in the cache stays an error."""
     try:
         return _load_set(SETS[PRETRAINED], offline, say)
     except FetchError as error:
-        say(
+        warn(
             f"WARNING: using the weights {WITHOUT_NETWORK!r} instead of {PRETRAINED!r}; "
             f"the picture will not be what it could be. {error}"
         )

@@ -8,19 +8,23 @@ from collections.abc import Iterator
 
 FRAMEWORK = "tensorflow"
 
-# Read once, when TensorFlow and Keras are first imported.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# oneDNN's float32 convolutions are three times less exact than Eigen's (relu5_4 of VGG19: 2.4e-6 against 7.5e-7).
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+ENVIRONMENT = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "KERAS_BACKEND": "tensorflow",
+    # oneDNN's float32 convolutions are three times less exact than Eigen's (relu5_4 of VGG19: 2.4e-6 against 7.5e-7).
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+}
+"""What TensorFlow and Keras read once, when they are first imported; what is set already stands."""
 
 
 @contextlib.contextmanager
-def quietly() -> Iterator[None]:
-    """Keep back what is written to stderr, and pass it on only if an exception leaves the block.
+def importing() -> Iterator[None]:
+    """Prepare the import of TensorFlow: set ENVIRONMENT, and hold stderr back unless an exception leaves the block.
 
     TensorFlow's libraries write there while they load, before any log level of theirs takes effect.
     """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     sys.stderr.flush()
     with tempfile.TemporaryFile() as held, contextlib.ExitStack() as stack:
         stderr = os.dup(2)

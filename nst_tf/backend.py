@@ -2,9 +2,9 @@
 
 from nst_spec import backend as protocol
 from nst_spec.errors import NstError
-from nst_tf import quietly
+from nst_tf import importing
 
-with quietly():
+with importing():
     import keras
     import tensorflow as tf
 

@@ -177,5 +177,5 @@ def _shape(features: tf.Tensor, image_positions: int) -> spec.Shape:
 
 
 def to_neutral(tensor: tf.Tensor) -> NDArray:
-    """Return a tensor (1, H, W, C) as an array (H, W, C)."""
-    return tensor.numpy()[0]
+    """Return a tensor (1, H, W, C) as an array (H, W, C) of its own."""
+    return tensor[0].numpy().copy()

@@ -176,5 +176,5 @@ def _shape(features: Tensor, image_positions: int) -> spec.Shape:
 
 
 def to_neutral(tensor: Tensor) -> NDArray:
-    """Return a tensor (1, C, H, W) as an array (H, W, C)."""
-    return tensor.detach()[0].permute(1, 2, 0).cpu().numpy()
+    """Return a tensor (1, C, H, W) as an array (H, W, C) of its own."""
+    return tensor.detach()[0].permute(1, 2, 0).cpu().numpy().copy()

@@ -27,9 +27,8 @@ def here(tmp_path, monkeypatch, photo, painting, narrow_weights):
     weight_files.write(folder / "narrow.safetensors", narrow_weights.arrays, {})
     prepare = nst.api.prepare
 
-    def quick(*arguments, settings=None, **options):
-        settings = {**(settings or {}), "size.pixels": 32, "steps": 4}
-        return prepare(*arguments, settings=settings, **options | {"weights_name": "narrow.safetensors"})
+    def quick(*arguments, **options):
+        return prepare(*arguments, **options | {"size": 32, "steps": 4, "weights": "narrow.safetensors"})
 
     monkeypatch.setattr(nst.api, "prepare", quick)
     return folder

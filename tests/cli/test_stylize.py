@@ -263,3 +263,32 @@ def test_help_and_version_are_quick_and_import_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("set()")
     assert "nst CONTENT STYLE" in done.stdout
+
+
+def test_an_exploding_run_writes_the_last_good_picture_and_says_so(nst, photo, painting, quick):
+    wild = ["--optimizer", "sgd", "--lr", 1e300, "--beta", 1e5, "--clamp", "none", "--no-guard", "--save-every", 1]
+    code, out, err = nst(photo, painting, "-o", "out.png", "--backend", "reference", *quick, *wild)
+    assert (code, out) == (1, "out.png\n")
+    assert "this is the last good image" in err
+    assert np.isfinite(pixels("out.png")).all()
+
+
+def test_a_picture_on_the_way_has_its_record(nst, photo, painting, quick):
+    nst(photo, painting, "-o", "out.png", "--backend", "reference", "--save-every", 4, *quick)
+    record = json.loads(nst("info", "out-0004.png")[1])
+    assert (record["steps"], record["inputs"]["style"]["name"]) == (4, "painting.jpg")
+
+
+def test_quiet_still_warns(nst, photo, painting):
+    arguments = ["--backend", "reference", "--size", 32, "--steps", 0, "--quiet", "-o", "out.png"]
+    code, _, err = nst(photo, painting, *arguments)
+    assert code == 0
+    assert "WARNING: using the weights 'random'" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_the_demo_takes_settings(nst, narrow_file):
+    options = ["--backend", "reference", "--weights", narrow_file, "--set", "size.pixels=32", "--set", "steps=2"]
+    assert nst("demo", *options)[0] == 0
+    assert pixels("nst-demo.png").shape == (24, 32, 3)
+    assert json.loads(nst("info", "nst-demo.png")[1])["steps"] == 2

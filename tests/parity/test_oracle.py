@@ -72,8 +72,9 @@ def flipped(backend_instance, problem, image):
     count = 0
     for layer in convolutions:
         count += int(np.sum((ours[layer] > 0) != (theirs[layer] > 0)))
-        choices = [winners(np.maximum(features[layer], 0)) for features in (ours, theirs)]
-        count += int(np.sum(choices[0] != choices[1]))
+        if problem.recipe.pooling.kind == "max":
+            choices = [winners(np.maximum(features[layer], 0)) for features in (ours, theirs)]
+            count += int(np.sum(choices[0] != choices[1]))
     return count
 
 

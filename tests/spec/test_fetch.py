@@ -340,7 +340,7 @@ def test_auto_falls_back_loudly(why, server, publish):
     url = f"http://127.0.0.1:{closed_port()}/{FILE}" if why == "unreachable" else server.url("good")
     publish(url)
     said = []
-    loaded = weights.load("auto", offline=why == "offline", say=said.append)
+    loaded = weights.load("auto", offline=why == "offline", warn=said.append)
     assert (loaded.name, loaded.widths) == ("random", (64, 128, 256, 512, 512))
     [message] = said
     assert message.startswith("WARNING: using the weights 'random' instead of 'caffe'")

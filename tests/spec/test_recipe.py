@@ -98,8 +98,10 @@ def test_settings_replace_values_and_leave_the_recipe_alone():
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 7, 100, 301])
 def test_steps_are_shared_out_exactly(steps):
-    scales = changed(steps=steps).scales
-    assert sum(scale.steps for scale in scales) == steps
+    shares = [scale.steps for scale in changed(steps=steps).scales]
+    assert sum(shares) == steps
+    assert min(shares) >= 0
+    assert shares[-1] > 0 or steps == 0
     assert changed(steps=600).scales[0].steps == 2 * recipe.load("default").scales[0].steps
 
 
@@ -108,6 +110,7 @@ def test_strength_moves_weight_between_content_and_style(strength, alpha, beta):
     before, after = recipe.load("default"), changed(strength=strength)
     assert after.alpha == pytest.approx(alpha * before.alpha)
     assert after.beta == pytest.approx(beta * before.beta)
+    assert after.tv.weight == pytest.approx(beta * before.tv.weight)
 
 
 def test_a_recipe_adapts_to_a_weight_set_by_its_own_data():
@@ -128,6 +131,12 @@ def test_taps_are_chosen_by_name_number_and_weight():
 def test_another_optimizer_begins_with_its_own_defaults():
     after = changed(optimizer__kind="lbfgs", optimizer__history=7)
     assert (after.optimizer.kind, after.optimizer.history, after.optimizer.lr) == ("lbfgs", 7, 1.0)
+    # The same step in every space: 0.02 of the range from black to white.
+    assert changed("pytorch-tutorial", optimizer__kind="adam").optimizer.lr == pytest.approx(0.02)
+    assert changed("neural-style-tf", optimizer__kind="adam").optimizer.lr == pytest.approx(5.1)
+    assert changed("neural-style-tf", optimizer__kind="adam", optimizer__lr=1.0).optimizer.lr == 1.0
+    with pytest.raises(NstError, match=r"optimizer.*lr: expected a value"):
+        changed("neural-style-tf", optimizer__kind="sgd")
 
 
 @pytest.mark.parametrize(
@@ -151,6 +160,12 @@ def test_another_optimizer_begins_with_its_own_defaults():
         ({"steps": -1}, r"steps: expected a whole number"),
         ({"strength": 1.5}, r"strength: expected a number from 0 to 1"),
         ({"init.kind": "file"}, r"init.file"),
+        ({"scales": 5, "steps": 2}, r"scales: .*5"),
+        ({"scales": [1], "steps": 2}, r"scales.0: "),
+        ({"scales": [{"fraction": 1.0}], "steps": 2}, r"scales.0.steps: expected a value"),
+        ({"size.pixels": 30_000_000_000}, r"size.pixels: .*100000"),
+        ({"optimizer": 3}, r"optimizer"),
+        ({"weights": 3}, r"weights: .*string.*3"),
     ],
 )
 def test_mistakes_name_the_key_and_the_accepted_values(settings, message):
@@ -178,6 +193,30 @@ def test_a_broken_file_is_named(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(NstError, match=message):
         recipe.load(path)
+
+
+def test_a_recipe_file_is_found_beside_the_one_based_on_it(tmp_path, monkeypatch):
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    (folder / "first.toml").write_text('source = "me"\nbased_on = "gatys2016"\nalpha = 3.0\n')
+    (folder / "second.toml").write_text('source = "me"\nbased_on = "first.toml"\nbeta = 4.0\n')
+    monkeypatch.chdir(tmp_path)
+    second = recipe.load("recipes/second.toml")
+    assert (second.name, second.alpha, second.beta) == ("second", 3.0, 4.0)
+
+
+@pytest.mark.parametrize("based_on", ["3", '"own.toml"', '"own"'])
+def test_a_recipe_based_on_nothing_or_itself_is_refused(tmp_path, based_on):
+    path = tmp_path / "own.toml"
+    path.write_text(f'source = "me"\nbased_on = {based_on}\n')
+    with pytest.raises(NstError, match=r"own.toml: based_on: expected the name or file of another recipe"):
+        recipe.load(path)
+
+
+def test_settings_are_copied_and_numpy_numbers_accepted():
+    scales = [{"fraction": 1.0, "steps": 3}]
+    after = recipe.override(recipe.load("default"), {"scales": scales, "steps": np.int64(2), "alpha": np.float32(2)})
+    assert (after.steps, after.alpha, scales) == (2, 2.0, [{"fraction": 1.0, "steps": 3}])
 
 
 def test_an_unknown_or_missing_recipe_is_named(tmp_path):

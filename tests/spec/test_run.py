@@ -1,5 +1,7 @@
 """The loop's own decisions: guard, best image, clamping, scales, stopping."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -36,35 +38,36 @@ class ScriptedDescent:
 def descend(totals, **settings):
     descent = ScriptedDescent(totals)
     chosen = recipe.override(recipe.load("default"), settings)
-    stopped = run.descend(descent, chosen, len(totals), lambda losses: False)
-    return descent, stopped
+    assert [losses.total for losses in run.descend(descent, chosen, len(totals))] == pytest.approx(totals, nan_ok=True)
+    return descent
 
 
 def test_the_best_image_is_the_one_that_the_lowest_loss_was_computed_on():
-    descent, stopped = descend([5.0, 3.0, 4.0, 3.5])
-    assert (descent.saved, descent.position, stopped) == (1, 4, None)
+    descent = descend([5.0, 3.0, 4.0, 3.5])
+    assert (descent.saved, descent.position) == (1, 4)
 
 
 def test_an_explosion_restores_the_best_image_and_clears_the_history():
-    descent, stopped = descend([5.0, 3.0, 31.0, 2.0])
+    descent = descend([5.0, 3.0, 31.0, 2.0])
     assert descent.restored == 1
-    assert stopped is None
     assert descent.saved == 1  # the image restored and judged again is the best
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
 def test_a_guarded_run_survives_a_loss_that_is_not_finite(broken):
-    descent, stopped = descend([5.0, 3.0, broken, 2.9])
-    assert (descent.restored, stopped) == (1, None)
+    descent = descend([5.0, 3.0, broken, 2.9])
+    assert descent.restored == 1
 
 
 def test_ten_times_the_best_is_not_yet_an_explosion():
-    assert descend([5.0, 3.0, 30.0])[0].restored == 0
+    assert descend([5.0, 3.0, 30.0]).restored == 0
 
 
 def test_an_unguarded_run_stops_at_the_last_good_image_and_names_the_term():
-    descent, stopped = descend([5.0, 3.0, 40.0, np.nan, 1.0], guard=False, result="last")
-    assert "content term of relu1_1 is not finite at step 4" in stopped
+    descent = ScriptedDescent([5.0, 3.0, 40.0, np.nan, 1.0])
+    chosen = recipe.override(recipe.load("default"), {"guard": False, "result": "last"})
+    with pytest.raises(run.NotFiniteError, match="the content term of relu1_1"):
+        list(run.descend(descent, chosen, 5))
     assert descent.position == 2
     assert descent.totals == [1.0]
 
@@ -106,7 +109,9 @@ def test_a_scale_too_small_for_the_deepest_tap_leaves_its_steps_to_the_next():
 
 def test_a_step_callback_can_end_the_run(inputs):
     outcome = run.run(REFERENCE, quick(), inputs, lambda progress: progress.step == 2)
-    assert (len(outcome.losses), outcome.stopped) == (2, "stopped")
+    assert (len(outcome.losses), outcome.stopped) == (2, "on request")
+    complete = run.run(REFERENCE, quick(), inputs, lambda progress: progress.step == 6)
+    assert (len(complete.losses), complete.stopped) == (6, None)
 
 
 def test_clamping_decides_what_the_image_may_hold(inputs):
@@ -120,9 +125,23 @@ def test_clamping_decides_what_the_image_may_hold(inputs):
         assert image.max() == 1.0
 
 
-def test_no_steps_give_the_initial_image(inputs):
-    image = run.run(REFERENCE, quick("pytorch-blog", steps=0, **{"size.rule": "long-edge"}), inputs).image
+@pytest.mark.parametrize("name", ["pytorch-blog", "default"])
+def test_no_steps_give_the_initial_image(name, inputs):
+    image = run.run(REFERENCE, quick(name, steps=0, **{"size.rule": "long-edge"}), inputs).image
     np.testing.assert_array_equal(image, inputs.content.pixels)
+
+
+def test_an_update_out_of_range_gives_the_last_good_image(inputs):
+    wild = {"steps": 1, "optimizer.kind": "sgd", "optimizer.lr": 1e308, "beta": 1e9, "size.rule": "long-edge"}
+    outcome = run.run(REFERENCE, quick("pytorch-blog", **wild), inputs)
+    assert "step 1 went out of range" in outcome.stopped
+    np.testing.assert_array_equal(outcome.image, inputs.content.pixels)
+
+
+def test_the_images_of_steps_are_copies(inputs):
+    frames = []
+    run.run(REFERENCE, quick(result="last"), inputs, lambda progress: frames.append(progress.image()))
+    assert all(not np.array_equal(a, b) for a, b in itertools.pairwise(frames))
 
 
 def test_the_style_image_may_be_the_start(inputs):

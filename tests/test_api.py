@@ -1,0 +1,180 @@
+"""The Python API and what it promises beyond the command line."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import nst
+from nst.cli import main
+from nst_spec import backend as backends
+from nst_spec import weight_files
+from tests.conftest import smooth_image
+
+
+@pytest.fixture
+def quick(narrow_weights, tmp_path):
+    path = tmp_path / "narrow.safetensors"
+    weight_files.write(path, narrow_weights.arrays, {})
+    return {"weights": str(path), "size": 32, "steps": 4, "backend": "reference"}
+
+
+def as_uint8(image):
+    return (image * 255).astype(np.uint8)
+
+
+def test_paths_pil_images_and_arrays_give_one_picture(quick, photo, painting):
+    content, style = Image.open(photo), Image.open(painting)
+    results = [
+        nst.stylize(photo, str(painting), **quick),
+        nst.stylize(content, style, **quick),
+        nst.stylize(np.asarray(content), np.asarray(style), **quick),
+        nst.stylize(np.asarray(content) / 255, np.asarray(style) / 255, **quick),
+    ]
+    for result in results[1:]:
+        np.testing.assert_array_equal(result.image, results[0].image)
+    assert results[0].to_pil().size == (32, 24)
+
+
+def test_on_step_sees_every_step_and_can_end_the_run(quick, photo, painting):
+    seen = []
+
+    def on_step(progress):
+        seen.append((progress.step, progress.losses.total, progress.image().shape))
+        return progress.step == 3
+
+    result = nst.stylize(photo, painting, on_step=on_step, **quick)
+    assert [step for step, _, _ in seen] == [1, 2, 3]
+    assert [total for _, total, _ in seen] == [losses.total for losses in result.losses]
+    assert (result.stopped, result.record["steps"]) == ("on request", 3)
+
+
+def test_the_defaults_are_the_command_lines(quick, photo, painting, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = nst.stylize(photo, painting, **quick)
+    flags = ["--weights", quick["weights"], "--size", "32", "--steps", "4", "--backend", "reference"]
+    assert main([str(photo), str(painting), "-o", "cli.png", *flags]) == 0
+    result.save("api.png")
+    records = [json.loads(json.dumps(nst.api.images.read_record(name))) for name in ("cli.png", "api.png")]
+    assert records[0] == records[1]
+    np.testing.assert_array_equal(*(np.asarray(Image.open(name)) for name in ("cli.png", "api.png")))
+
+
+def test_settings_options_and_their_order(quick, photo, painting):
+    settings = {"optimizer": {"kind": "adam", "lr": 0.5}, "optimizer.beta1": 0.5, "size.pixels": 9}
+    result = nst.stylize(photo, painting, settings=settings, **quick)
+    assert result.record["recipe"]["optimizer"]["beta1"] == 0.5
+    assert result.record["recipe"]["size"]["pixels"] == 32
+    assert settings["optimizer"] == {"kind": "adam", "lr": 0.5}
+
+
+def test_an_unknown_keyword_is_a_type_error(quick, photo, painting):
+    with pytest.raises(TypeError, match="'colour'; accepted: size"):
+        nst.stylize(photo, painting, colour="red", **quick)
+
+
+def test_a_run_may_start_from_an_image_in_memory(quick, photo, painting):
+    start = as_uint8(smooth_image(24, 32, 9))
+    result = nst.stylize(photo, painting, init=start, **quick | {"steps": 0})
+    np.testing.assert_allclose(result.image, start / 255)
+    assert result.record["recipe"]["init"] == {"kind": "file", "file": "image", "sigma": 1.0, "seed": 0}
+
+
+def test_inputs_are_left_alone(quick):
+    content, style = smooth_image(24, 32, 1), smooth_image(24, 32, 2)
+    before = content.copy(), style.copy()
+    nst.stylize(content, style, **quick)
+    np.testing.assert_array_equal(content, before[0])
+    np.testing.assert_array_equal(style, before[1])
+
+
+def test_evaluate_judges_an_image(quick, photo, painting):
+    judged = nst.evaluate(photo, painting, image=painting, **quick)
+    assert judged.evaluation.losses.content > 0
+    assert judged.evaluation.gradient.shape == (judged.height, judged.width, 3) == (24, 32, 3)
+    assert nst.evaluate(photo, painting, **quick).evaluation.losses.content == 0
+
+
+def test_strength_0_is_the_photo_and_1_forgets_it(quick, photo, painting):
+    photo_pixels = np.asarray(Image.open(photo).resize((32, 24), Image.Resampling.LANCZOS)) / 255
+    distances = [
+        np.abs(nst.stylize(photo, painting, strength=s, **quick | {"steps": 60}).image - photo_pixels).mean()
+        for s in (0, 0.5, 1)
+    ]
+    assert distances[0] < 0.03
+    assert distances[0] < distances[1] < distances[2]
+
+
+def test_a_picture_from_memory_can_be_rerun_from_files(quick, photo, painting, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    made = nst.stylize(Image.open(photo), np.asarray(Image.open(painting)), **quick)
+    made.save("memory.png")
+    assert main(["rerun", "memory.png", "--content", str(photo), "--style", str(painting)]) == 0, capsys.readouterr()
+    np.testing.assert_array_equal(*(np.asarray(Image.open(name)) for name in ("memory.png", "memory-rerun.png")))
+
+
+def test_a_rerun_of_a_stopped_run_stops_there_too(quick, photo, painting, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    nst.stylize(photo, painting, on_step=lambda progress: progress.step == 2, **quick).save("two.png")
+    assert main(["rerun", "two.png", "--quiet"]) == 0
+    assert "stopped after 2 of 4 steps: on request" in capsys.readouterr().err
+    np.testing.assert_array_equal(*(np.asarray(Image.open(name)) for name in ("two.png", "two-rerun.png")))
+
+
+@pytest.mark.parametrize("missing", ["backend", "steps", "weights", "inputs", "recipe"])
+def test_a_record_that_cannot_be_repeated_names_the_key(quick, photo, painting, tmp_path, capsys, missing):
+    result = nst.stylize(photo, painting, **quick)
+    record = {key: value for key, value in result.record.items() if key != missing}
+    nst.api.images.write(tmp_path / "odd.png", result.image, record)
+    assert main(["rerun", str(tmp_path / "odd.png")]) == 2
+    assert f"odd.png: its record cannot be repeated: {missing}: field required" in capsys.readouterr().err
+
+
+def test_a_recipe_file_leaves_no_folder_in_the_record(quick, photo, painting, tmp_path):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(
+        f'source = "me"\nbased_on = "gatys2016"\nweights = "{quick.pop("weights")}"\npreprocessing = "unit"\n'
+    )
+    record = nst.stylize(photo, painting, recipe=recipe, init=str(photo), **quick).record
+    assert record["recipe"]["weights"] == "narrow.safetensors"
+    assert str(tmp_path) not in json.dumps(record)
+
+
+def test_numbers_that_are_not_finite_are_null_in_the_record(quick, photo, painting):
+    wild = quick | {"optimizer": "sgd", "lr": 1e300, "clamp": "none", "steps": 3, "beta": 1e5}
+    record = nst.stylize(photo, painting, **wild).record
+    assert None in [losses["total"] for losses in record["losses"]]
+    json.dumps(record, allow_nan=False)
+
+
+@pytest.mark.parametrize(("name", "framework"), [("torch", "torch"), ("tf", "tensorflow")])
+def test_a_missing_backend_names_the_extra_to_install(name, framework, monkeypatch, photo):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda module: None if module == framework else find_spec(module))
+    assert name not in backends.installed()
+    with pytest.raises(nst.NstError, match=rf"{framework} is not installed; pip install 'nst\[{name}\]'"):
+        nst.stylize(photo, photo, backend=name)
+
+
+def test_no_backend_at_all_names_both_extras(monkeypatch, photo):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda module: None)
+    with pytest.raises(nst.NstError, match=r"pip install 'nst\[torch\]' or pip install 'nst\[tf\]'"):
+        nst.stylize(photo, photo)
+
+
+def test_a_backend_that_cannot_be_loaded_says_why(monkeypatch, photo):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "nst_torch.backend", None)
+    with pytest.raises(nst.NstError, match=r"backend torch: cannot be loaded .*pip install 'nst\[torch\]'"):
+        backends.load("torch")
+
+
+def test_messages_go_where_they_are_told(quick, photo, painting):
+    said, warned = [], []
+    nst.stylize(photo, painting, say=said.append, warn=warned.append, **quick | {"weights": "auto", "steps": 0})
+    assert said == []
+    assert len(warned) == 1
+    assert "WARNING: using the weights 'random' instead of 'caffe'" in warned[0]
