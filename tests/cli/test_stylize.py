@@ -155,7 +155,7 @@ def test_a_rerun_keeps_what_was_asked_for_over_what_the_recipe_adapts(nst, photo
     assert nst("rerun", "out.png", "--content", photo, "--style", painting)[0] == 0
     first, again = (json.loads(nst("info", name)[1]) for name in ("out.png", "out-rerun.png"))
     assert first["recipe"]["beta"] == 5
-    assert first["recipe"]["content"]["taps"] == {"relu2_2": 1.0}
+    assert first["recipe"]["content"]["taps"] == {"relu1_2": 0.5, "relu2_2": 0.5}
     assert again == first
 
 

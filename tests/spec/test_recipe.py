@@ -117,7 +117,7 @@ def test_a_recipe_adapts_to_a_weight_set_by_its_own_data():
     default = recipe.load("default")
     assert recipe.adapted_to(default, "caffe") == recipe.override(default, {"adapted": {}})
     adapted = recipe.adapted_to(default, "random")
-    assert (list(adapted.content.taps), adapted.beta) == (["relu2_2"], 30.0)
+    assert (adapted.content.taps, adapted.beta) == ({"relu1_2": 0.5, "relu2_2": 0.5}, 30.0)
     assert adapted.style == default.style
     assert not any(recipe.load(name).adapted for name in PUBLISHED)
 
