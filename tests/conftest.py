@@ -22,17 +22,8 @@ def pytest_addoption(parser):
 
 
 @pytest.fixture(autouse=True)
-def _alone(socket_allow_local, tmp_path_factory, monkeypatch):
+def _alone(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("NST_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture
-def socket_allow_local():
-    import pytest_socket
-
-    pytest_socket.socket_allow_hosts(["127.0.0.1", "localhost", "::1"], allow_unix_socket=True)
-    yield
-    pytest_socket._remove_restrictions()
 
 
 @pytest.fixture(scope="session")
