@@ -27,6 +27,9 @@ __all__ = ["Judgement", "NstError", "Prepared", "Progress", "Result", "evaluate"
 DEFAULT_RECIPE = "default"
 DEFAULT_DTYPE = "float32"
 
+ASPECT_TOLERANCE = 0.02
+"""What rounding a small image's sides may do to its aspect; more is worth a warning."""
+
 IN_MEMORY = "image"
 """What a recipe calls an initial image that came from no file."""
 
@@ -141,7 +144,9 @@ def prepare(
     changes = {**(settings or {}), **to_settings(overrides)}
     base = recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
     # The recipe goes on naming its own set: a set without a preprocessing takes that one's.
-    chosen_weights = weights or (changes.pop("weights") if isinstance(changes.get("weights"), str) else base.weights)
+    set_weights = changes.pop("weights") if isinstance(changes.get("weights"), str) else None
+    chosen_weights = weights or set_weights or base.weights
+    weight_sets.check_name(chosen_weights)
     start_source = changes.get("init.file", base.init.file)
     if start_source is not None and "init.file" in changes:
         changes["init.file"] = str(start_source) if isinstance(start_source, str | Path) else IN_MEMORY
@@ -220,6 +225,11 @@ def evaluate(
     if picture is None:
         pixels = run.initial_image(prepared.recipe, prepared.inputs, problem)
     else:
+        own_height, own_width = picture.pixels.shape[:2]
+        if abs(own_width * height / (own_height * width) - 1) > ASPECT_TOLERANCE:
+            overrides.get("warn", _to_stderr)(
+                f"{picture.name}: {own_width} x {own_height} px is stretched to the run's {width} x {height} px"
+            )
         pixels = images.fitted(picture.pixels, width, height)
     evaluation = prepared.backend.objective(problem).evaluate(pixels.astype(prepared.backend.dtype))
     return Judgement(evaluation, prepared.recipe, prepared.record(), width, height)

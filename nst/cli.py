@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import nst
 from nst.options import RECIPE_OPTIONS
 
 if TYPE_CHECKING:
-    from nst.api import Prepared, Progress
+    from nst.api import Prepared, Progress, Result
 
 STOPPED_EARLY = 1
 USER_ERROR = 2
@@ -41,19 +42,17 @@ def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
         flag = option.flag if option.type is not bool else f"{option.flag}/--no-{option.name}"
         command = click.option(flag, option.name, help=option.help, **kind)(command)
     command = click.option("--set", "set_", multiple=True, metavar="KEY=VALUE", help="Any other recipe key.")(command)
-    return click.option("--recipe", "recipe", default="default", help="Recipe, or FILE.toml; see `nst recipes`.")(
-        command
-    )
+    return click.option("--recipe", help="Recipe, or FILE.toml; see `nst recipes`.")(command)
 
 
 def machine_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that choose weights, backend and device."""
+    """Give a command the options that choose weights, backend and device; nst.api.prepare has their defaults."""
     for option in reversed(
         [
             click.option("--backend", help="torch, tf or reference; the installed one, torch if both."),
             click.option("--weights", help="Weight set or file; see `nst weights list`."),
-            click.option("--device", default="auto", help="auto, cpu, cuda or mps."),
-            click.option("--dtype", default="float32", help="float32 or float64."),
+            click.option("--device", help="auto, cpu, cuda or mps."),
+            click.option("--dtype", help="float32 or float64."),
             click.option("--threads", type=int, help="CPU threads."),
             click.option("--offline", is_flag=True, help="Never download."),
             click.option("--allow-large", is_flag=True, help="Accept images over 300 megapixels."),
@@ -69,8 +68,13 @@ def output_options(command: Callable[..., None]) -> Callable[..., None]:
         [
             click.option("-o", "--output", type=click.Path(path_type=Path), help="The picture to write."),
             click.option("--force", is_flag=True, help="Replace existing files."),
-            click.option("--save-every", type=click.IntRange(min=1), metavar="N", help="Also save every N steps."),
-            click.option("--quiet", is_flag=True, help="Say nothing but errors."),
+            click.option(
+                "--save-every",
+                type=click.IntRange(min=1),
+                metavar="N",
+                help="Also save every N steps, at the scale's size.",
+            ),
+            click.option("--quiet", is_flag=True, help="Say nothing but warnings, errors and the picture's name."),
         ]
     ):
         command = option(command)
@@ -95,6 +99,29 @@ def _warn(message: str) -> None:
 
 def _say(quiet: bool) -> Callable[[str], None]:
     return (lambda message: None) if quiet else _warn
+
+
+def _check_output(output: Path, inputs: Sequence[str | Path | None], force: bool) -> None:
+    """Check before a long run that its picture can be written, and that it would not replace one of its inputs."""
+    from nst_spec import images
+    from nst_spec.errors import NstError
+
+    for path in inputs:
+        if path and os.path.exists(path) and os.path.exists(output) and os.path.samefile(path, output):
+            raise NstError(f"{output}: is one of the run's own inputs; choose another name for the picture")
+    images.check_writable(output, force=force)
+
+
+def _save(result: "Result", output: Path, force: bool) -> None:
+    """Save a picture; where that fails after all, keep it in the folder for temporary files and say so."""
+    from nst_spec.errors import NstError
+
+    try:
+        click.echo(str(result.save(output, force=force)))
+    except NstError as error:
+        rescued = Path(tempfile.mkdtemp(prefix="nst-"), output.name)
+        result.save(rescued)
+        raise NstError(f"{error}; the picture is in {rescued}") from error
 
 
 def _check_new(path: Path, force: bool) -> None:
@@ -125,10 +152,9 @@ def stylize_command(
 ) -> None:
     """Paint CONTENT in the style of STYLE."""
     from nst.api import prepare
-    from nst_spec import images
 
     output = output or Path(f"{Path(content).stem}-{Path(style).stem}.png")
-    images.check_writable(output, force=force)
+    _check_output(output, [content, style, given["init"]], force)
     prepared = prepare(content, style, **_options(given, quiet=quiet))
     _paint(prepared, output, force=force, save_every=save_every, quiet=quiet)
 
@@ -152,7 +178,7 @@ def _paint(
         result = paint(prepared, on_step)
     if result.stopped:
         _warn(f"stopped after {len(result.losses)} of {prepared.recipe.steps} steps: {result.stopped}")
-    click.echo(str(result.save(output, force=force)))
+    _save(result, output, force)
     if result.stopped not in (None, ON_REQUEST):
         raise click.exceptions.Exit(STOPPED_EARLY)
 
@@ -166,13 +192,12 @@ def demo(output: Path | None, force: bool, save_every: int | None, quiet: bool, 
     """Stylise the drawn example images, without network."""
     from nst import examples
     from nst.api import prepare
-    from nst_spec import images
     from nst_spec.errors import not_accepted
 
     if style_name not in examples.STYLES:
         raise not_accepted("--style-image", style_name, examples.STYLES)
     output = output or Path("nst-demo.png")
-    images.check_writable(output, force=force)
+    _check_output(output, [], force)
     options = _options(given | {"offline": True}, quiet=quiet)
     options["settings"] = DEMO | options["settings"]
     prepared = prepare(examples.CONTENT, examples.STYLES[style_name], **options)
@@ -280,10 +305,13 @@ def fetch_weights(name: str, force: bool) -> None:
 @weights.command("verify")
 @click.argument("name")
 def verify_weights(name: str) -> None:
-    """Check a weight set or file against its hash, and print the SHA-256."""
+    """Check a weight set or file against its hashes, and print them: the file's, and that of the weights in it."""
     from nst_spec import weights as sets
 
-    click.echo(sets.verify(name))
+    of_file, of_weights = sets.verify(name), sets.load(name, offline=True).sha256
+    if of_file != of_weights:
+        click.echo(f"file     {of_file}")
+    click.echo(f"weights  {of_weights}")
 
 
 @weights.command("convert")
@@ -338,11 +366,10 @@ def info(picture: str) -> None:
 def rerun(picture: str, output: Path | None, force: bool, save_every: int | None, quiet: bool, **given: Any) -> None:
     """Repeat the run that made a picture, from its record."""
     from nst.rerun import prepare_again
-    from nst_spec import images
 
     path = Path(picture)
     output = output or path.with_name(f"{path.stem}-rerun{path.suffix}")
-    images.check_writable(output, force=force)
+    _check_output(output, [path, given["content"], given["style"], given["start"]], force)
     prepared, steps = prepare_again(path, say=_say(quiet), warn=_warn, **given)
     _paint(prepared, output, force=force, save_every=save_every, quiet=quiet, steps=steps)
 

@@ -85,7 +85,8 @@ class Saver:
         if self.every and progress.step % self.every == 0:
             image = progress.image()
             if np.isfinite(image).all():
-                record = self.prepared.record() | {"steps": progress.step, "stopped": ON_REQUEST}
+                size = {"width": progress.width, "height": progress.height}
+                record = self.prepared.record() | size | {"steps": progress.step, "stopped": ON_REQUEST}
                 images.write(self.path(progress.step), image, record, force=self.force)
 
 

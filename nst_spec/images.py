@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import tempfile
 import threading
 import uuid
 import warnings
@@ -157,8 +158,12 @@ def check_writable(path: str | os.PathLike[str], *, force: bool) -> None:
         raise NstError(f"{target}: the folder {folder} does not exist")
     if not os.path.isdir(folder):
         raise NstError(f"{target}: {folder} is not a folder")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise NstError(f"{target}: the folder {folder} cannot be written to")
+    try:
+        # Permissions tell only part of it: a file is made, and is gone when it is closed.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise NstError(f"{target}: the folder {folder} cannot be written to: {_reason(error)}") from None
     for file in (target, _sidecar(target)):
         try:
             os.lstat(file)
@@ -169,7 +174,7 @@ def check_writable(path: str | os.PathLike[str], *, force: bool) -> None:
         if file.is_dir():
             raise NstError(f"{file}: is a directory")
         if not force:
-            raise NstError(f"{file}: exists already; --force overwrites it")
+            raise NstError(f"{file}: exists already; --force (in Python, force=True) overwrites it")
 
 
 def write(
@@ -224,7 +229,8 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
     target = Path(path)
     # Opening decodes no pixels, so no size is too large.
     with _decoding(str(target), True, []), open(target, "rb") as file:
-        text = Image.open(file).info.get(RECORD_KEY)
+        image = Image.open(file)
+        text, size = image.info.get(RECORD_KEY), image.size
     sidecar = _sidecar(target)
     try:
         if text is None:
@@ -236,6 +242,10 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise NstError(f"{target}: its record cannot be read: {_reason(error)}") from None
     if not isinstance(record, dict):
         raise NstError(f"{target}: its record cannot be read: expected a JSON object")
+    recorded = record.get("width", size[0]), record.get("height", size[1])
+    if recorded != size:
+        made, has = (f"{width} x {height} px" for width, height in (recorded, size))
+        raise NstError(f"{target}: its record is another picture's, which had {made}; this one has {has}")
     return record
 
 

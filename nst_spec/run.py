@@ -95,9 +95,10 @@ def plan(recipe: Recipe, content: images.Picture, style: images.Picture) -> tupl
         try:
             sizes.check_size(content.name, *content_size, recipe.taps)
             sizes.check_size(style.name, *style_size, recipe.taps)
-        except NstError:
+        except NstError as error:
             if last:
-                raise
+                own = ", ".join(f"{p.name} has {_size(p)[0]} x {_size(p)[1]} px" for p in (content, style))
+                raise NstError(f"{error}; a larger --size helps, or a squarer image ({own})") from error
             continue
         if steps or last:
             stages.append(Stage(steps, content_size, style_size))

@@ -24,6 +24,7 @@ __all__ = [
     "SetInfo",
     "WeightSet",
     "cache_directory",
+    "check_name",
     "convert",
     "export",
     "fetch",
@@ -118,11 +119,18 @@ def load(
         return _load_auto(offline, say, warn)
     if name_or_path in SETS:
         return _load_set(SETS[name_or_path], offline, say)
+    check_name(name_or_path)
     file = Path(name_or_path)
-    if not file.exists():
-        raise not_accepted("weights", name_or_path, [*SETS, AUTO, "the path of a file"])
     arrays, preprocessing = _read_file(file)
     return _weight_set(name_or_path, arrays, preprocessing)
+
+
+def check_name(name_or_path: str) -> None:
+    """Raise NstError unless there is a set or a file of this name; cheap, before anything slow."""
+    if name_or_path not in (*SETS, AUTO) and not Path(name_or_path).exists():
+        if Path(name_or_path).suffix in weight_files.READERS:
+            raise NstError(f"weights {name_or_path}: no such file")
+        raise not_accepted("weights", name_or_path, [*SETS, AUTO, "the path of a file"])
 
 
 def preprocessing_for(recipe_preprocessing: str | None, recipe_weights: str, weights: WeightSet) -> str:
@@ -291,8 +299,8 @@ def _load_auto(offline: bool, say: Callable[[str], None], warn: Callable[[str], 
         return _load_set(SETS[PRETRAINED], offline, say)
     except FetchError as error:
         warn(
-            f"WARNING: using the weights {WITHOUT_NETWORK!r} instead of {PRETRAINED!r}; "
-            f"the picture will not be what it could be. {error}"
+            f"WARNING: using the weights {WITHOUT_NETWORK!r} instead of {PRETRAINED!r} ({error.__cause__ or error}); "
+            f"the picture is not what it could be. `nst weights fetch {PRETRAINED}` fetches them, or says how else"
         )
         return _load_set(SETS[WITHOUT_NETWORK], offline, say)
 

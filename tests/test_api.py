@@ -178,3 +178,11 @@ def test_messages_go_where_they_are_told(quick, photo, painting):
     assert said == []
     assert len(warned) == 1
     assert "WARNING: using the weights 'random' instead of 'caffe'" in warned[0]
+
+
+def test_an_image_of_another_aspect_is_judged_with_a_warning(quick, photo, painting):
+    warned = []
+    nst.evaluate(photo, painting, image=as_uint8(smooth_image(48, 64, 3)), warn=warned.append, **quick)
+    assert warned == []
+    nst.evaluate(photo, painting, image=as_uint8(smooth_image(20, 64, 3)), warn=warned.append, **quick)
+    assert warned == ["array: 64 x 20 px is stretched to the run's 32 x 24 px"]

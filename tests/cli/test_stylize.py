@@ -292,3 +292,54 @@ def test_the_demo_takes_settings(nst, narrow_file):
     assert nst("demo", *options)[0] == 0
     assert pixels("nst-demo.png").shape == (24, 32, 3)
     assert json.loads(nst("info", "nst-demo.png")[1])["steps"] == 2
+
+
+@pytest.mark.parametrize("which", ["content", "style", "init"])
+def test_an_input_is_never_replaced(nst, photo, painting, quick, which):
+    start = photo.with_name("start.png")
+    Image.open(painting).save(start)
+    target = {"content": photo, "style": painting, "init": start}[which]
+    before = target.read_bytes()
+    options = ["--backend", "reference", "--force", "--init", start]
+    code, _, err = nst(photo, painting, *quick, *options, "-o", target)
+    assert code == 2
+    assert "is one of the run's own inputs" in err
+    assert target.read_bytes() == before
+
+
+def test_a_picture_that_cannot_be_saved_after_all_is_kept_elsewhere(nst, photo, painting, quick, monkeypatch, tmp_path):
+    import tempfile
+
+    from nst_spec import images
+    from nst_spec.errors import NstError
+
+    write = images.write
+
+    def full(path, *arguments, **options):
+        if str(path) == "out.png":
+            raise NstError("out.png: cannot be written: No space left on device")
+        write(path, *arguments, **options)
+
+    monkeypatch.setattr(images, "write", full)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code, _, err = nst(photo, painting, "-o", "out.png", "--backend", "reference", *quick)
+    assert code == 2
+    rescued = err.strip().rpartition("; the picture is in ")[2]
+    assert rescued.startswith(str(tmp_path))
+    assert pixels(rescued).shape == (24, 32, 3)
+
+
+def test_a_record_of_another_picture_is_refused(nst, photo, painting, quick):
+    nst(photo, painting, "-o", "out.jpg", "--backend", "reference", *quick)
+    Image.open(photo).save("out.jpg")
+    code, _, err = nst("info", "out.jpg")
+    assert code == 2
+    assert "its record is another picture's, which had 32 x 24 px; this one has 64 x 48 px" in err
+
+
+def test_a_set_weight_set_is_the_weights_option(nst, photo, painting):
+    options = ["--backend", "reference", "--size", 32, "--steps", 0, "-o", "out.png"]
+    for extra in (["--set", "weights=random"], ["--weights", "random", "--set", "weights=torchvision", "--force"]):
+        assert nst(photo, painting, *options, *extra)[0] == 0
+        record = json.loads(nst("info", "out.png")[1])
+        assert (record["weights"]["name"], record["weights"]["preprocessing"]) == ("random", "caffe")

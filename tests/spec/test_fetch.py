@@ -344,7 +344,7 @@ def test_auto_falls_back_loudly(why, server, publish):
     assert (loaded.name, loaded.widths) == ("random", (64, 128, 256, 512, 512))
     [message] = said
     assert message.startswith("WARNING: using the weights 'random' instead of 'caffe'")
-    for part in (FILE, url, "refused" if why == "unreachable" else "offline", "--weights FILE"):
+    for part in ("refused" if why == "unreachable" else "offline", "`nst weights fetch caffe`"):
         assert part in message
     assert weights.preprocessing_for(None, "auto", loaded) == "caffe"
 
