@@ -167,7 +167,7 @@ def _paint(
     from nst.progress import Display, Interrupt, Saver
     from nst_spec.run import ON_REQUEST
 
-    saver = Saver(output, save_every, prepared, force=force)
+    saver = Saver(output, save_every, prepared, _warn, force=force)
 
     def on_step(progress: "Progress") -> bool:
         display(progress)

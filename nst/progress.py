@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nst_spec import images
+from nst_spec.errors import NstError
 from nst_spec.run import ON_REQUEST, Progress
 
 if TYPE_CHECKING:
@@ -69,8 +70,10 @@ class Display:
 class Saver:
     """Saves the picture on the way every N steps, as OUT-0050.png; checked for existing files before the run."""
 
-    def __init__(self, output: Path, every: int | None, prepared: "Prepared", *, force: bool) -> None:
-        self.output, self.every, self.force, self.prepared = output, every, force, prepared
+    def __init__(
+        self, output: Path, every: int | None, prepared: "Prepared", warn: Callable[[str], None], *, force: bool
+    ) -> None:
+        self.output, self.every, self.prepared, self.warn, self.force = output, every, prepared, warn, force
         steps = prepared.recipe.steps
         self.digits = max(4, len(str(steps)))
         for step in range(every, steps + 1, every) if every else ():
@@ -81,13 +84,16 @@ class Saver:
         return self.output.with_name(f"{self.output.stem}-{step:0{self.digits}d}{self.output.suffix}")
 
     def __call__(self, progress: Progress) -> None:
-        """Save the picture if it is time to; one that has exploded is left to the run."""
+        """Save the picture if it is time to. One that has exploded is left to the run; a full disk is no end of it."""
         if self.every and progress.step % self.every == 0:
             image = progress.image()
             if np.isfinite(image).all():
                 size = {"width": progress.width, "height": progress.height}
                 record = self.prepared.record() | size | {"steps": progress.step, "stopped": ON_REQUEST}
-                images.write(self.path(progress.step), image, record, force=self.force)
+                try:
+                    images.write(self.path(progress.step), image, record, force=self.force)
+                except NstError as error:
+                    self.warn(f"{error}; the run goes on")
 
 
 class Interrupt:

@@ -343,3 +343,21 @@ def test_a_set_weight_set_is_the_weights_option(nst, photo, painting):
         assert nst(photo, painting, *options, *extra)[0] == 0
         record = json.loads(nst("info", "out.png")[1])
         assert (record["weights"]["name"], record["weights"]["preprocessing"]) == ("random", "caffe")
+
+
+def test_a_picture_on_the_way_that_cannot_be_written_does_not_end_the_run(nst, photo, painting, quick, monkeypatch):
+    from nst_spec import images
+    from nst_spec.errors import NstError
+
+    write = images.write
+
+    def full(path, *arguments, **options):
+        if "0002" in str(path):
+            raise NstError(f"{path}: cannot be written: No space left on device")
+        write(path, *arguments, **options)
+
+    monkeypatch.setattr(images, "write", full)
+    code, out, err = nst(photo, painting, "-o", "out.png", "--backend", "reference", "--save-every", 2, *quick)
+    assert (code, out) == (0, "out.png\n")
+    assert "out-0002.png: cannot be written: No space left on device; the run goes on" in err
+    assert Path("out-0004.png").exists()
