@@ -50,14 +50,15 @@ RECIPE_OPTIONS = (
     Option("guard", "guard", bool, "Go back to the best image when the loss explodes."),
 )
 
-INIT_KINDS = ("content", "style", "noise")
-
 
 def to_settings(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return recipe settings (nst_spec.recipe.override) for options given by name; None stands for not given.
 
     Raises TypeError for a name that is no option, as a call with an unknown keyword does.
     """
+    # Imported here, since `nst --help` reads this table and does not wait for pydantic.
+    from nst_spec.recipe import INIT_KINDS
+
     keys = {option.name: option.key for option in RECIPE_OPTIONS}
     unknown = [name for name in options if name not in keys]
     if unknown:

@@ -7,7 +7,7 @@ import copy
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -92,10 +92,14 @@ class TotalVariation(Part):
     weight: NotNegative = 0.0
 
 
+InitKind = Literal["content", "style", "noise", "file"]
+INIT_KINDS = get_args(InitKind)
+
+
 class Init(Part):
     """The image a run starts from; noise has mean zero and deviation `sigma` in the optimised pixel space."""
 
-    kind: Literal["content", "style", "noise", "file"] = "content"
+    kind: InitKind = "content"
     file: str | None = None
     sigma: Positive = 1.0
     seed: Annotated[int, Field(ge=0)] = 0
@@ -217,10 +221,11 @@ def names() -> tuple[str, ...]:
     return tuple(sorted((path.stem for path in FOLDER.glob("*.toml")), key=lambda name: (name != "default", name)))
 
 
-def load(recipe: str | Path) -> Recipe:
+def load(recipe: str | Path, *, based_on_by: tuple[Path, ...] = ()) -> Recipe:
     """Return a recipe by name, or from a TOML file.
 
     A file may be `based_on` another recipe: what it states, whole sections at a time, replaces the other's.
+    `based_on_by` are the files that led here, none of which may come again.
 
     Raises NstError naming the accepted names, or the file, the key and its accepted values.
     """
@@ -233,17 +238,22 @@ def load(recipe: str | Path) -> Recipe:
         data = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise NstError(f"recipe {path.name}: {getattr(error, 'strerror', None) or error}") from error
-    base = _base(data.pop("based_on", None), path)
+    base = _base(data.pop("based_on", None), (*based_on_by, path.resolve()))
     return from_dict(base | {"name": path.stem} | data, origin=path.name)
 
 
-def _base(based_on: Any, path: Path) -> dict[str, Any]:
+def _base(based_on: Any, files: tuple[Path, ...]) -> dict[str, Any]:
     if based_on is None:
         return {}
-    if not isinstance(based_on, str) or based_on == path.stem or Path(path.parent, based_on) == path:
-        raise NstError(f"{path.name}: based_on: expected the name or file of another recipe, received {based_on!r}")
-    # A file is looked for beside the one that names it.
-    return load(based_on if based_on in names() else path.parent / based_on).model_dump() | {"note": ""}
+    base = based_on
+    if based_on not in names():
+        # A file is looked for beside the one that names it.
+        base = (files[-1].parent / based_on).resolve() if isinstance(based_on, str) else None
+        if base is None or base.suffix != ".toml" or base in files:
+            raise NstError(
+                f"{files[-1].name}: based_on: expected the name or file of another recipe, received {based_on!r}"
+            )
+    return load(base, based_on_by=files).model_dump() | {"note": ""}
 
 
 def from_dict(data: Mapping[str, Any], *, origin: str = "recipe") -> Recipe:
@@ -318,7 +328,12 @@ def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
         else:
             _put(data, key, value)
     optimizer, space = data["optimizer"], data["space"]
-    if isinstance(optimizer, dict) and optimizer.get("kind") == "adam" and "lr" not in optimizer and space in SPACES:
+    if (
+        isinstance(optimizer, dict)
+        and optimizer.get("kind") == "adam"
+        and "lr" not in optimizer
+        and space in list(SPACES)
+    ):
         optimizer["lr"] = ADAM_STEP * float(affine("unit", space).scale.mean())
     changed = from_dict(data, origin=recipe.name)
     if steps is not None:

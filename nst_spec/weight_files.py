@@ -33,18 +33,17 @@ _FEATURE = re.compile(r"features\.(\d+)\.(weight|bias)")
 
 _CLASSIFIER = "classifier."
 
-# The two scripts run in a process of their own, as `_read_apart` says: `source` is the file, and they leave `arrays`.
+# The two scripts run in a process of their own, as `_read_apart` says: `library` is imported already, `source` is the
+# file, and they leave `arrays`.
 _TORCH = f"""
-import torch
-loaded = torch.load(source, map_location="cpu", weights_only=True)
+loaded = library.load(source, map_location="cpu", weights_only=True)
 loaded = loaded.get("state_dict", loaded)
-arrays = {{name: value.to(torch.float32).numpy() for name, value in loaded.items()
-          if torch.is_tensor(value) and value.is_floating_point() and not name.startswith({_CLASSIFIER!r})}}
+arrays = {{name: value.to(library.float32).numpy() for name, value in loaded.items()
+          if library.is_tensor(value) and value.is_floating_point() and not name.startswith({_CLASSIFIER!r})}}
 """
 _MATCONVNET = """
-import scipy.io
 arrays = {}
-for cell in scipy.io.loadmat(source, variable_names=["layers"])["layers"].ravel():
+for cell in library.loadmat(source, variable_names=["layers"])["layers"].ravel():
     layer = cell.ravel()[0]
     name = str(layer["name"].ravel()[0])
     if name.startswith("conv"):
@@ -55,10 +54,11 @@ for cell in scipy.io.loadmat(source, variable_names=["layers"])["layers"].ravel(
 _APART = """
 import sys
 try:
+    import importlib
     import numpy
     from safetensors.numpy import save_file
-    source, target, script = sys.argv[1:]
-    left = {"source": source}
+    source, target, library, script = sys.argv[1:]
+    left = {"source": source, "library": importlib.import_module(library)}
     exec(script, left)
     save_file({name: numpy.ascontiguousarray(array) for name, array in left["arrays"].items()}, target)
 except Exception as error:
@@ -214,8 +214,8 @@ def _datasets(group: Any) -> list[Any]:
     return found
 
 
-def _read_apart(path: Path, script: str) -> dict[str, Any]:
-    """Return the arrays that a script reads from a file, in a process of its own.
+def _read_apart(path: Path, library: str, script: str) -> dict[str, Any]:
+    """Return the arrays that a script reads from a file with a library, in a process of its own.
 
     nst_spec imports no framework, and importing torch after TensorFlow aborts a process; SciPy, on a
     damaged .mat file, may take the process with it.
@@ -223,7 +223,7 @@ def _read_apart(path: Path, script: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, "arrays.safetensors")
         # -P: no module of the current folder may pose as torch or scipy
-        command = [sys.executable, "-P", "-c", _APART, str(path), str(target), script]
+        command = [sys.executable, "-P", "-c", _APART, str(path), str(target), library, script]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         if done.returncode:
             said = done.stderr.strip().splitlines()
@@ -239,7 +239,7 @@ def _read_torch(path: Path) -> _Read:
     `conv1_1.weight` names are those of Gatys' `vgg_conv.pth`, which takes BGR in 0-255 less the mean. `features.N`
     names say nothing: torchvision's own file wants ImageNet-normalised RGB, jcjohnson's vgg19-d01eb7cb.pth the other.
     """
-    arrays = _read_apart(path, _TORCH)
+    arrays = _read_apart(path, "torch", _TORCH)
     says_nothing = any(_FEATURE.fullmatch(name) for name in arrays)
     return _spec_names(arrays), None if says_nothing else "caffe"
 
@@ -251,7 +251,8 @@ def _read_matconvnet(path: Path) -> _Read:
     Source: MatConvNet, utils/import-caffe.py.
     """
     arrays = {
-        name: _oihw(array) if array.ndim == 4 else array for name, array in _read_apart(path, _MATCONVNET).items()
+        name: _oihw(array) if array.ndim == 4 else array
+        for name, array in _read_apart(path, "scipy.io", _MATCONVNET).items()
     }
     # The importer turned the Caffe network's BGR input into RGB. Turned back it is the network that Keras and Gatys
     # have, with the same preprocessing and the same hash.

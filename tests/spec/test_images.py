@@ -453,8 +453,9 @@ def test_a_pillow_image_keeps_its_frame(tmp_path):
 
 def test_warnings_go_to_the_warnings_module_unless_told_otherwise(tmp_path):
     Image.fromarray(COLOURS).save(tmp_path / "a.png", icc_profile=b"nonsense")
-    with pytest.warns(UserWarning, match=r"^a\.png: its ICC profile is ignored"):
+    with pytest.warns(UserWarning, match=r"^a\.png: its ICC profile is ignored") as caught:
         images.read(tmp_path / "a.png")
+    assert len(caught) == 1
 
 
 # --- from memory ------------------------------------------------------------------------------------------------------
@@ -793,7 +794,7 @@ def test_permissions_follow_the_umask(tmp_path):
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o640
 
 
-def both_refuse(path, match, *, force=False):
+def check_both_refuse(path, match, *, force=False):
     """Check that check_writable and write refuse with the same one line, and that nothing is left behind."""
     before = {file: file.read_bytes() for file in path.parent.glob("*") if file.is_file()}
     with pytest.raises(NstError, match=match) as early:
@@ -807,18 +808,20 @@ def both_refuse(path, match, *, force=False):
 
 @pytest.mark.parametrize("suffix", ["", ".txt", ".gif", ".jp2"])
 def test_the_suffix_must_be_one_that_is_written(tmp_path, suffix):
-    both_refuse(tmp_path / f"out{suffix}", r"suffix: received .*; accepted: \.png, \.jpg, \.jpeg, .*\.bmp")
+    check_both_refuse(tmp_path / f"out{suffix}", r"suffix: received .*; accepted: \.png, \.jpg, \.jpeg, .*\.bmp")
 
 
 def test_a_suffix_that_this_pillow_cannot_write(tmp_path, monkeypatch):
     monkeypatch.delitem(Image.SAVE, "WEBP")
-    both_refuse(tmp_path / "out.webp", r"received '\.webp'; accepted: \.png, \.jpg, \.jpeg, \.tif, \.tiff, \.bmp$")
+    check_both_refuse(
+        tmp_path / "out.webp", r"received '\.webp'; accepted: \.png, \.jpg, \.jpeg, \.tif, \.tiff, \.bmp$"
+    )
 
 
 def test_the_folder_must_be_there(tmp_path):
-    both_refuse(tmp_path / "no" / "out.png", r"out\.png: the folder .*no does not exist")
+    check_both_refuse(tmp_path / "no" / "out.png", r"out\.png: the folder .*no does not exist")
     (tmp_path / "file").write_bytes(b"x")
-    both_refuse(tmp_path / "file" / "out.png", r"out\.png: .*file is not a folder")
+    check_both_refuse(tmp_path / "file" / "out.png", r"out\.png: .*file is not a folder")
 
 
 def test_the_folder_must_be_writable(tmp_path, monkeypatch):
@@ -826,7 +829,7 @@ def test_the_folder_must_be_writable(tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied", str(dir))
 
     monkeypatch.setattr(images.tempfile, "TemporaryFile", refuse)
-    both_refuse(tmp_path / "out.png", r"out\.png: the folder .* cannot be written to: Permission denied")
+    check_both_refuse(tmp_path / "out.png", r"out\.png: the folder .* cannot be written to: Permission denied")
 
 
 def test_a_file_in_the_current_folder(tmp_path, monkeypatch):
@@ -838,16 +841,16 @@ def test_a_file_in_the_current_folder(tmp_path, monkeypatch):
 
 def test_the_target_must_not_be_a_directory(tmp_path):
     (tmp_path / "out.png").mkdir()
-    both_refuse(tmp_path / "out.png", r"out\.png: is a directory", force=True)
+    check_both_refuse(tmp_path / "out.png", r"out\.png: is a directory", force=True)
 
 
 def test_a_name_that_is_too_long(tmp_path):
-    both_refuse(tmp_path / ("a" * 300 + ".png"), "cannot be written: File name too long")
+    check_both_refuse(tmp_path / ("a" * 300 + ".png"), "cannot be written: File name too long")
 
 
 def test_nothing_is_overwritten_without_force(tmp_path):
     (tmp_path / "out.png").write_bytes(b"precious")
-    both_refuse(tmp_path / "out.png", r"out\.png: exists already; --force")
+    check_both_refuse(tmp_path / "out.png", r"out\.png: exists already; --force")
     images.check_writable(tmp_path / "out.png", force=True)
     images.write(tmp_path / "out.png", flat(), RECORD, force=True)
     assert images.read_record(tmp_path / "out.png") == RECORD
@@ -856,14 +859,14 @@ def test_nothing_is_overwritten_without_force(tmp_path):
 
 def test_no_sidecar_is_overwritten_without_force(tmp_path):
     (tmp_path / "out.jpg.json").write_bytes(b"precious")
-    both_refuse(tmp_path / "out.jpg", r"out\.jpg\.json: exists already; --force")
+    check_both_refuse(tmp_path / "out.jpg", r"out\.jpg\.json: exists already; --force")
     images.write(tmp_path / "out.jpg", flat(), RECORD, force=True)
     assert images.read_record(tmp_path / "out.jpg") == RECORD
 
 
 def test_a_dangling_link_is_a_file_too(tmp_path):
     (tmp_path / "out.png").symlink_to(tmp_path / "gone.png")
-    both_refuse(tmp_path / "out.png", "exists already")
+    check_both_refuse(tmp_path / "out.png", "exists already")
 
 
 @pytest.mark.parametrize("links", [True, False])

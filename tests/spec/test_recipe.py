@@ -213,6 +213,20 @@ def test_a_recipe_based_on_nothing_or_itself_is_refused(tmp_path, based_on):
         recipe.load(path)
 
 
+def test_recipes_based_on_each_other_are_refused(tmp_path):
+    for name, other in (("a", "b"), ("b", "a")):
+        (tmp_path / f"{name}.toml").write_text(f'source = "me"\nbased_on = "{other}.toml"\n')
+    with pytest.raises(NstError, match=r"b.toml: based_on: expected the name or file of another recipe"):
+        recipe.load(tmp_path / "a.toml")
+
+
+def test_a_file_may_have_the_name_of_the_recipe_it_is_based_on(tmp_path):
+    path = tmp_path / "gatys2016.toml"
+    path.write_text('source = "me"\nbased_on = "gatys2016"\nalpha = 3.0\n')
+    assert recipe.load(path).alpha == 3.0
+    assert recipe.load("gatys2016").alpha == 1.0
+
+
 def test_settings_are_copied_and_numpy_numbers_accepted():
     scales = [{"fraction": 1.0, "steps": 3}]
     after = recipe.override(recipe.load("default"), {"scales": scales, "steps": np.int64(2), "alpha": np.float32(2)})
