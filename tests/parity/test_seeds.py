@@ -15,7 +15,7 @@ def judge(name, weights, backend_name="reference", **settings):
     return backends.load(backend_name, dtype="float64").objective(problem).evaluate(IMAGE)
 
 
-def check(evaluation, total, gradient):
+def check_agreement(evaluation, total, gradient):
     assert evaluation.losses.total == pytest.approx(float(total), rel=1e-11)
     np.testing.assert_allclose(evaluation.gradient, gradient, rtol=0, atol=1e-11 * np.abs(gradient).max())
     assert np.abs(gradient).max() > 0
@@ -99,7 +99,7 @@ def test_pytorch_blog(torch, narrow_weights):
             style_loss += torch.mean((raw_gram(torch, gen) - raw_gram(torch, style)) ** 2)
         return alpha * content_loss + beta * style_loss
 
-    check(judge("pytorch-blog", narrow_weights), *differentiate(loss_of))
+    check_agreement(judge("pytorch-blog", narrow_weights), *differentiate(loss_of))
 
 
 def test_udacity2018(torch, narrow_weights):
@@ -122,7 +122,7 @@ def test_udacity2018(torch, narrow_weights):
             style_loss += layer_style_loss / (d * h * w)
         return 1 * content_loss + 1e6 * style_loss
 
-    check(judge("udacity2018", narrow_weights), *differentiate(loss_of))
+    check_agreement(judge("udacity2018", narrow_weights), *differentiate(loss_of))
 
 
 @pytest.mark.parametrize("name", ["sonare2024", "sonare2024-clamped"])
@@ -142,7 +142,7 @@ def test_sonare2024(name, torch, narrow_weights):
             style_loss += 1 / (4 * n**2 * (h * w) ** 2) * ((grams[1] - grams[0]) ** 2).sum()
         return 1 * content_loss + 1e6 * style_loss
 
-    check(judge(name, narrow_weights), *differentiate(loss_of))
+    check_agreement(judge(name, narrow_weights), *differentiate(loss_of))
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_dye2023(name, indices, cut, alpha, beta, style_layers, content_layers, 
         return alpha * content_loss + beta * style_loss
 
     chosen = {"style.taps": ",".join(map(str, style_layers)), "content.taps": ",".join(map(str, content_layers))}
-    check(judge(name, narrow_weights, **chosen), *differentiate(loss_of))
+    check_agreement(judge(name, narrow_weights, **chosen), *differentiate(loss_of))
 
 
 def test_gatys_notebook(torch, narrow_weights):
@@ -194,7 +194,7 @@ def test_gatys_notebook(torch, narrow_weights):
             total = total + 1e3 / n**2 * torch.nn.functional.mse_loss(gram(out[index]), gram(style[index]))
         return total
 
-    check(judge("gatys-notebook", narrow_weights), *differentiate(loss_of))
+    check_agreement(judge("gatys-notebook", narrow_weights), *differentiate(loss_of))
 
 
 def test_pytorch_tutorial(torch, narrow_weights):
@@ -213,7 +213,7 @@ def test_pytorch_tutorial(torch, narrow_weights):
         style_score = sum(mse_loss(gram_matrix(x), gram_matrix(a)) for x, a in zip(out, style, strict=True))
         return 1000000 * style_score + 1 * mse_loss(out[3], content[3])
 
-    check(judge("pytorch-tutorial", narrow_weights), *differentiate(loss_of))
+    check_agreement(judge("pytorch-tutorial", narrow_weights), *differentiate(loss_of))
 
 
 @pytest.mark.parametrize("name", ["neural-style", "neural-style-pt"])
@@ -244,7 +244,7 @@ def test_neural_style(name, torch, narrow_weights):
             total = total + 100 * mse_loss(*grams)
         return total
 
-    check(judge(name, narrow_weights), *differentiate(loss_of))
+    check_agreement(judge(name, narrow_weights), *differentiate(loss_of))
 
 
 # --- the TensorFlow programs ------------------------------------------------------------------------------------------
@@ -307,7 +307,7 @@ def test_tf_eager2018(tf, narrow_weights):
         content_score = tf.reduce_mean(tf.square(out[5] - content[5]))
         return style_score * 1e-2 + content_score * 1e3
 
-    check(judge("tf-eager2018", narrow_weights), *differentiate_tf(tf, loss_of))
+    check_agreement(judge("tf-eager2018", narrow_weights), *differentiate_tf(tf, loss_of))
 
 
 def test_tf_tutorial(tf, narrow_weights):
@@ -328,7 +328,7 @@ def test_tf_tutorial(tf, narrow_weights):
         content_loss = tf.reduce_mean((out[5] - content[5]) ** 2) * 1e4 / 1
         return style_loss + content_loss + 30 * tf.image.total_variation(unit(image))[0]
 
-    check(judge("tf-tutorial", narrow_weights), *differentiate_tf(tf, loss_of))
+    check_agreement(judge("tf-tutorial", narrow_weights), *differentiate_tf(tf, loss_of))
 
 
 def test_keras_io(tf, narrow_weights):
@@ -346,7 +346,7 @@ def test_keras_io(tf, narrow_weights):
         b = tf.square(image[:, : img_nrows - 1, : img_ncols - 1, :] - image[:, : img_nrows - 1, 1:, :])
         return loss + 1e-6 * tf.reduce_sum(tf.pow(a + b, 1.25))
 
-    check(judge("keras-io", narrow_weights), *differentiate_tf(tf, loss_of))
+    check_agreement(judge("keras-io", narrow_weights), *differentiate_tf(tf, loss_of))
 
 
 def test_neural_style_tf(tf, narrow_weights):
@@ -365,7 +365,7 @@ def test_neural_style_tf(tf, narrow_weights):
             style_loss += 0.2 * (1.0 / (4 * d**2 * (h * w) ** 2)) * tf.reduce_sum(tf.pow(difference, 2))
         return 5e0 * content_loss + 1e4 * style_loss / 5 + 1e-3 * tf.image.total_variation(image)[0]
 
-    check(judge("neural-style-tf", narrow_weights), *differentiate_tf(tf, loss_of))
+    check_agreement(judge("neural-style-tf", narrow_weights), *differentiate_tf(tf, loss_of))
 
 
 def test_gatys2016(tf, narrow_weights):
@@ -380,7 +380,7 @@ def test_gatys2016(tf, narrow_weights):
             total += 1e3 * 0.2 * error
         return total
 
-    check(judge("gatys2016", narrow_weights), *differentiate_tf(tf, loss_of))
+    check_agreement(judge("gatys2016", narrow_weights), *differentiate_tf(tf, loss_of))
 
 
 def test_the_programs_pixel_space_is_the_specs():
