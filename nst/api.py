@@ -87,9 +87,6 @@ class Prepared:
 
     def record(self) -> dict[str, Any]:
         """Return what repeats this run: names and hashes of the inputs, never folders."""
-        resolved = self.recipe.model_dump(mode="json")
-        for section, key in ((resolved["init"], "file"), (resolved, "weights")):
-            section[key] = section[key] and Path(section[key]).name
         inputs = {"content": self.inputs.content, "style": self.inputs.style, "start": self.inputs.start}
         return {
             "nst": nst.__version__,
@@ -99,7 +96,7 @@ class Prepared:
                 "dtype": self.backend.dtype,
                 "versions": self.backend.versions() | {"numpy": np.__version__},
             },
-            "recipe": resolved,
+            "recipe": recipes.as_record(self.recipe),
             "weights": {
                 "name": Path(self.inputs.weights.name).name,
                 "sha256": self.inputs.weights.sha256,

@@ -23,6 +23,9 @@ from nst_spec.weights import WeightSet
 Image = NDArray[np.floating]
 DType = Literal["float32", "float64"]
 DTYPES = ("float32", "float64")
+Precision = Literal["fp32", "tf32", "bf16"]
+PRECISIONS = ("fp32", "tf32", "bf16")
+"""How a float32 run multiplies inside the network; Grams, losses and the image stay float32."""
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PREFERENCE = ("torch", "tf")
 """The order in which an unnamed backend is chosen among the installed ones."""
@@ -83,6 +86,18 @@ class Evaluation:
     targets: Mapping[str, Image]
 
 
+@dataclass(frozen=True)
+class Passes:
+    """Both passes through the network for one image, layer by layer in network order, `input` first.
+
+    `outputs` are the layers' outputs (H, W, C), that of `input` the preprocessed image; `gradients` those of the total
+    loss, the total variation left out, by each of them.
+    """
+
+    outputs: Mapping[str, Image]
+    gradients: Mapping[str, Image]
+
+
 class Descent(Protocol):
     """One optimisation at one size. The variable, its gradient and the optimiser's state stay on the device."""
 
@@ -108,11 +123,11 @@ class Descent(Protocol):
 class Objective(Protocol):
     """A problem whose targets have been computed, ready to judge images of the content image's size."""
 
-    def features(self, image: Image) -> dict[str, Image]:
-        """Return the features (H, W, C) at every tap of the recipe."""
-
     def evaluate(self, image: Image) -> Evaluation:
         """Return losses, gradient and Gram matrices of an image."""
+
+    def passes(self, image: Image) -> Passes:
+        """Return both passes' results at every layer."""
 
     def descent(self, image: Image) -> Descent:
         """Return an optimisation that starts from an image."""
@@ -124,9 +139,13 @@ class Backend(Protocol):
     name: str
     device: str
     dtype: DType
+    precision: Precision
 
     def versions(self) -> dict[str, str]:
         """Return what produced the numbers: framework and libraries with their versions."""
+
+    def switches(self) -> dict[str, int | bool | str]:
+        """Return the framework's switches that change numbers, as they stand: threads, tf32, deterministic, ..."""
 
     def objective(self, problem: Problem) -> Objective:
         """Return the problem with the network built and the targets computed."""
@@ -166,19 +185,29 @@ def default_name() -> str:
 
 
 def load(
-    name: str | None = None, *, device: str = "auto", dtype: str = "float32", threads: int | None = None
+    name: str | None = None,
+    *,
+    device: str = "auto",
+    dtype: str = "float32",
+    threads: int | None = None,
+    precision: str = "fp32",
+    deterministic: bool = False,
 ) -> Backend:
     """Return a backend, importing its framework.
 
-    `device` is one of DEVICES, `dtype` one of DTYPES, `threads` the number of CPU threads (None: the framework's own).
+    `device` is one of DEVICES, `dtype` one of DTYPES, `threads` the number of CPU threads (None: the framework's own),
+    `precision` one of PRECISIONS, `deterministic` whether the framework must give the same bits every time. The last
+    three are settings of the whole process.
 
-    Raises NstError for an unknown name, device or dtype, and for a missing framework, naming the extra to install.
+    Raises NstError for an unknown name, device, dtype or precision, and for a missing framework, naming the extra to
+    install.
     """
     name = name or default_name()
     entries = _entry_points()
     if name not in entries:
         raise not_accepted("backend", name, sorted(entries))
-    for what, received, accepted in (("device", device, DEVICES), ("dtype", dtype, DTYPES)):
+    choices = (("device", device, DEVICES), ("dtype", dtype, DTYPES), ("precision", precision, PRECISIONS))
+    for what, received, accepted in choices:
         if received not in accepted:
             raise not_accepted(what, received, accepted)
     if threads is not None and threads < 1:
@@ -193,8 +222,20 @@ def load(
         raise NstError(
             f"backend {name}: cannot be loaded ({reason}); pip install 'nst[{name}]' installs what it needs"
         ) from error
-    backend: Backend = module.Backend(device=device, dtype=dtype, threads=threads)
+    backend: Backend = module.Backend(
+        device=device, dtype=dtype, threads=threads, precision=precision, deterministic=deterministic
+    )
     return backend
+
+
+def check_precision(device: str, dtype: str, precision: str) -> None:
+    """Raise NstError where the device cannot compute as it is asked to, naming what would do."""
+    if device == "mps" and dtype == "float64":
+        raise NstError("device mps computes in float32 alone; use --dtype float32 or --device cpu")
+    if precision == "tf32" and device != "cuda":
+        raise NstError(f"precision tf32: expected device cuda, received {device}; use --precision fp32")
+    if precision != "fp32" and dtype != "float32":
+        raise NstError(f"precision {precision}: expected dtype float32, received {dtype}")
 
 
 def choose_device(requested: str, available: Iterable[str], *, backend: str) -> str:

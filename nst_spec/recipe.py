@@ -361,6 +361,14 @@ def adapted_to(recipe: Recipe, weights: str) -> Recipe:
     return override(recipe, {**recipe.adapted.get(weights, {}), "adapted": {}})
 
 
+def as_record(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe as JSON has it, files by their names alone: a record tells nobody's folders."""
+    resolved = recipe.model_dump(mode="json")
+    for section, key in ((resolved["init"], "file"), (resolved, "weights")):
+        section[key] = section[key] and Path(section[key]).name
+    return resolved
+
+
 def _put(data: dict[str, Any], key: str, value: Any) -> None:
     *sections, last = key.split(".")
     for section in sections:

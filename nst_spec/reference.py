@@ -30,8 +30,8 @@ def convolve_pull_back(gradient: Array, weight: Array) -> Array:
     return padded[1:-1, 1:-1]
 
 
-def _windows(x: Array, pooling: Pooling, fill: float) -> Array:
-    # (H', W', 4, C): the four members of each 2 x 2 window in row-major order; `ceil` completes the last with `fill`.
+def windows(x: Array, pooling: Pooling, fill: float) -> Array:
+    """Return the four members of each 2 x 2 window (H', W', 4, C) in row-major order; `ceil` completes with `fill`."""
     h, w, c = x.shape
     if pooling.rounding == "ceil":
         x = np.pad(x, ((0, h % 2), (0, w % 2), (0, 0)), constant_values=fill)
@@ -42,17 +42,17 @@ def _windows(x: Array, pooling: Pooling, fill: float) -> Array:
 def _shares(x: Array, pooling: Pooling) -> Array:
     # dy/dx of each window's members (H', W', 4, C).
     if pooling.kind == "average":
-        members = _windows(np.ones_like(x), pooling, fill=0.0)
+        members = windows(np.ones_like(x), pooling, fill=0.0)
         return np.asarray(members / members.sum(axis=2, keepdims=True))
-    windows = _windows(x, pooling, fill=-np.inf)
+    candidates = windows(x, pooling, fill=-np.inf)
     # argmax takes the first of equals in row-major order, as both frameworks do on a CPU.
-    return np.asarray(np.arange(4)[:, None] == windows.argmax(axis=2)[:, :, None, :], np.float64)
+    return np.asarray(np.arange(4)[:, None] == candidates.argmax(axis=2)[:, :, None, :], np.float64)
 
 
 def pool(x: Array, pooling: Pooling) -> Array:
     """Return x (H, W, C) pooled 2 x 2 at stride 2; the average at a completed border is over the real members."""
     shares = _shares(x, pooling)
-    return np.asarray((shares * _windows(x, pooling, fill=0.0)).sum(axis=2))
+    return np.asarray((shares * windows(x, pooling, fill=0.0)).sum(axis=2))
 
 
 def pool_pull_back(gradient: Array, x: Array, pooling: Pooling) -> Array:
@@ -88,19 +88,21 @@ class Network:
             outputs[layer] = x
         return outputs
 
-    def backward(self, outputs: Mapping[str, Array], tap_gradients: Mapping[str, Array]) -> Array:
-        """Return dL/d(preprocessed image) from dL/d(features) at each tap, given what `forward` returned."""
+    def backward(self, outputs: Mapping[str, Array], tap_gradients: Mapping[str, Array]) -> dict[str, Array]:
+        """Return dL/d(output) of every layer from dL/d(features) at each tap alone, given what `forward` returned."""
         gradient = np.zeros_like(outputs[self.layers[-1]])
+        gradients = {}
         below = ("input", *self.layers)
         for previous, layer in reversed(list(zip(below, self.layers, strict=False))):
-            gradient = gradient + tap_gradients.get(layer, 0.0)
+            gradients[layer] = gradient = gradient + tap_gradients.get(layer, 0.0)
             if layer.startswith("conv"):
                 gradient = convolve_pull_back(gradient, self.weights[f"{layer}.weight"])
             elif layer.startswith("relu"):
                 gradient = gradient * (outputs[previous] > 0.0)
             else:
                 gradient = pool_pull_back(gradient, outputs[previous], self.pooling)
-        return gradient
+        gradients["input"] = gradient
+        return {layer: gradients[layer] for layer in below}
 
 
 class Objective:
@@ -139,19 +141,17 @@ class Objective:
     def _gram(self, features: Array, shape: losses.Shape) -> Array:
         return losses.gram(features, losses.gram_divisor(self.recipe.style.gram, shape))
 
-    def features(self, image: protocol.Image) -> dict[str, Array]:
-        """Return the features (H, W, C) at every tap of the recipe."""
-        outputs = self._forward(self.to_space(np.asarray(image, np.float64)))
-        return {tap: outputs[tap] for tap in self.recipe.taps}
-
     def loss_and_gradient(self, variable: Array) -> tuple[protocol.Losses, Array, dict[str, Array]]:
         """Return losses, the gradient by the optimised variable (H, W, 3), and the Gram matrices."""
         with np.errstate(over="ignore", invalid="ignore"):  # an explosion is for the run to judge
-            return self._loss_and_gradient(variable)
+            values, grams, passes = self._both_passes(variable)
+            tv, tv_slope = losses.total_variation(variable, self.recipe.tv.form)
+            gradient = self.to_network.pull_back(passes.gradients["input"]) + self.recipe.tv.weight * tv_slope
+        return protocol.Losses.of(self.recipe, [*values, tv]), gradient, grams
 
-    def _loss_and_gradient(self, variable: Array) -> tuple[protocol.Losses, Array, dict[str, Array]]:
+    def _both_passes(self, variable: Array) -> tuple[list[float], dict[str, Array], protocol.Passes]:
         recipe = self.recipe
-        alpha, beta, tv_weight = recipe.term_weights
+        alpha, beta, _ = recipe.term_weights
         outputs = self._forward(variable)
         tap_gradients = {tap: np.zeros_like(outputs[tap]) for tap in recipe.taps}
         values: list[float] = []
@@ -165,15 +165,17 @@ class Objective:
             values.append(value)
             divisor = losses.gram_divisor(recipe.style.gram, self.shapes[tap])
             tap_gradients[tap] += beta * losses.gram_pull_back(outputs[tap], divisor, slope)
-        tv, tv_slope = losses.total_variation(variable, recipe.tv.form)
-        gradient = self.to_network.pull_back(self.network.backward(outputs, tap_gradients))
-        return protocol.Losses.of(recipe, [*values, tv]), gradient + tv_weight * tv_slope, grams
+        return values, grams, protocol.Passes(outputs, self.network.backward(outputs, tap_gradients))
 
     def evaluate(self, image: protocol.Image) -> protocol.Evaluation:
         """Return losses, gradient and Gram matrices of an image."""
         variable = self.to_space(np.asarray(image, np.float64))
         values, gradient, grams = self.loss_and_gradient(variable)
         return protocol.Evaluation(values, self.to_space.pull_back(gradient), grams, self.style_targets)
+
+    def passes(self, image: protocol.Image) -> protocol.Passes:
+        """Return both passes' results at every layer."""
+        return self._both_passes(self.to_space(np.asarray(image, np.float64)))[2]
 
     def descent(self, image: protocol.Image) -> "Descent":
         """Return an optimisation that starts from an image."""
@@ -226,18 +228,23 @@ def _energy(values: Array) -> float:
 
 
 class Backend:
-    """The oracle as a backend: CPU and float64, whatever it is asked for."""
+    """The oracle as a backend: it computes in float64 on the CPU; `dtype` is what its images were rounded to."""
 
     name = "reference"
 
-    def __init__(self, *, device: str = "auto", dtype: str = "float64", threads: int | None = None) -> None:
+    def __init__(self, *, device: str = "auto", dtype: protocol.DType = "float64", **settings: object) -> None:
         self.device = protocol.choose_device(device, ("cpu",), backend=self.name)
-        self.dtype: protocol.DType = "float64"
-        del dtype, threads
+        self.dtype = dtype
+        self.precision: protocol.Precision = "fp32"
+        del settings
 
     def versions(self) -> dict[str, str]:
         """Return the version of NumPy."""
         return {"numpy": np.__version__}
+
+    def switches(self) -> dict[str, int | bool | str]:
+        """Return the arithmetic, which nothing can switch."""
+        return {"arithmetic": "float64"}
 
     def objective(self, problem: protocol.Problem) -> Objective:
         """Return the problem with the network built and the targets computed."""

@@ -143,10 +143,17 @@ def initial_image(recipe: Recipe, inputs: Inputs, problem: Problem) -> NDArray[n
     return images.fitted(start.pixels, width, height)
 
 
-def run(backend: Backend, recipe: Recipe, inputs: Inputs, on_step: OnStep | None = None) -> Outcome:
+def run(
+    backend: Backend,
+    recipe: Recipe,
+    inputs: Inputs,
+    on_step: OnStep | None = None,
+    change_start: Callable[[Image], Image] | None = None,
+) -> Outcome:
     """Run the recipe: every scale from the coarsest, each starting from the image of the one before.
 
-    `on_step` sees every step; if it returns True, the run ends after that step.
+    `on_step` sees every step; if it returns True, the run ends after that step. `change_start` maps the recipe's
+    initial image, in the run's precision, to the one to start from.
 
     Raises NstError when an image is too small or the very first loss is not finite, naming the image or the term.
     """
@@ -159,7 +166,8 @@ def run(backend: Backend, recipe: Recipe, inputs: Inputs, on_step: OnStep | None
     for number, stage in enumerate(stages, start=1):
         problem = problem_at(stage, recipe, inputs, backend.dtype)
         if image is None:
-            image = initial_image(recipe, inputs, problem)
+            image = initial_image(recipe, inputs, problem).astype(backend.dtype)
+            image = change_start(image) if change_start else image
         else:
             image = images.resample(image, *stage.content_size)
             # Lanczos overshoots at edges; a run that clamps never leaves the box.

@@ -1,5 +1,7 @@
 """The protocol's door: devices, precision and switches, NumPy in and NumPy out."""
 
+import os
+
 from nst_spec import backend as protocol
 from nst_spec.errors import NstError
 from nst_tf import importing
@@ -10,6 +12,8 @@ with importing():
 
 from nst_tf.objective import Objective
 
+NETWORK_DTYPES = {"bf16": "bfloat16"}
+"""What the network computes in at a precision that is not the run's own dtype."""
 TF_DEVICES = {"cpu": "/CPU:0", "cuda": "/GPU:0", "mps": "/GPU:0"}
 
 
@@ -21,9 +25,11 @@ def available_devices() -> tuple[str, ...]:
     return tuple(name for name, there in found.items() if there)
 
 
-def configure(threads: int | None) -> None:
-    """Set the number of CPU threads, switch TensorFloat-32 off (its error is about 1e-3), share the GPU's memory."""
-    tf.config.experimental.enable_tensor_float_32_execution(False)
+def configure(threads: int | None, precision: protocol.Precision, deterministic: bool) -> None:
+    """Set the process's switches: CPU threads, TensorFloat-32 (its error is about 1e-3), determinism, GPU memory."""
+    tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
     # Each scale of a run is traced once, on purpose; TensorFlow would warn of it.
     tf.get_logger().setLevel("ERROR")
     try:
@@ -43,19 +49,41 @@ class Backend:
 
     name = "tf"
 
-    def __init__(self, *, device: str = "auto", dtype: protocol.DType = "float32", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        device: str = "auto",
+        dtype: protocol.DType = "float32",
+        threads: int | None = None,
+        precision: protocol.Precision = "fp32",
+        deterministic: bool = False,
+    ) -> None:
         if keras.backend.backend() != "tensorflow":
             raise NstError(f"Keras runs on {keras.backend.backend()} here; set KERAS_BACKEND=tensorflow and try again")
         self.device = protocol.choose_device(device, available_devices(), backend=self.name)
-        self.dtype = dtype
-        if self.device == "mps" and dtype == "float64":
-            raise NstError("device mps computes in float32 alone; use --dtype float32 or --device cpu")
-        configure(threads)
+        self.dtype, self.precision, self.deterministic = dtype, precision, deterministic
+        protocol.check_precision(self.device, dtype, precision)
+        configure(threads, precision, deterministic)
 
     def versions(self) -> dict[str, str]:
-        """Return the versions of tensorflow and keras."""
-        return {"tensorflow": tf.__version__, "keras": keras.__version__}
+        """Return the versions of tensorflow and keras, and of the GPU's software if it computes there."""
+        found = {"tensorflow": tf.__version__, "keras": keras.__version__}
+        if self.device == "cuda":
+            build = tf.sysconfig.get_build_info()
+            details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
+            found |= {"cuda": build["cuda_version"], "cudnn": build["cudnn_version"], "gpu": details["device_name"]}
+        return found
+
+    def switches(self) -> dict[str, int | bool | str]:
+        """Return the switches as TensorFlow has them now."""
+        return {
+            "threads": tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1,
+            "tf32": tf.config.experimental.tensor_float_32_execution_enabled(),
+            "deterministic": self.deterministic,
+            "onednn": os.environ["TF_ENABLE_ONEDNN_OPTS"],
+        }
 
     def objective(self, problem: protocol.Problem) -> Objective:
         """Return the problem with the network built and the targets computed."""
-        return Objective(problem, dtype=self.dtype, device=TF_DEVICES[self.device])
+        network_dtype = NETWORK_DTYPES.get(self.precision, self.dtype)
+        return Objective(problem, dtype=self.dtype, network_dtype=network_dtype, device=TF_DEVICES[self.device])

@@ -52,11 +52,12 @@ class Network:
                 x = layer(x)
             self.layers[name] = layer
 
-    def __call__(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return the features (1, H, W, C) at every tap."""
+    def __call__(self, x: tf.Tensor, wanted: Sequence[str] | None = None) -> dict[str, tf.Tensor]:
+        """Return the features (1, H, W, C) at every tap, or at the layers that are wanted."""
+        wanted = self.taps if wanted is None else wanted
         features = {}
         for name, layer in self.layers.items():
             x = layer(x)
-            if name in self.taps:
+            if name in wanted:
                 features[name] = x
         return features

@@ -1,5 +1,6 @@
 """Image to terms, total loss and gradient; targets computed once, the network cut at the deepest tap."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,16 +54,15 @@ class StyleTarget:
 class Objective:
     """A problem on a device; nst_spec.backend.Objective."""
 
-    def __init__(self, problem: protocol.Problem, *, dtype: str, device: str) -> None:
+    def __init__(self, problem: protocol.Problem, *, dtype: str, network_dtype: str, device: str) -> None:
         self.recipe = recipe = problem.recipe
-        self.dtype, self.device = dtype, device
+        self.dtype, self.network_dtype, self.device = dtype, network_dtype, device
         self.loss_and_gradient = tf.function(self._loss_and_gradient)
-        self._features = tf.function(lambda variable: self.network(self.to_network(variable)))
         with tf.device(device):
             self.to_space = PixelMap(preprocessing.affine("unit", recipe.space), dtype)
             self.to_image = PixelMap(preprocessing.affine(recipe.space, "unit"), dtype)
             self.to_network = PixelMap(preprocessing.affine(recipe.space, problem.preprocessing), dtype)
-            self.network = Network(problem.weights.arrays, recipe.taps, recipe.pooling, dtype=dtype)
+            self.network = Network(problem.weights.arrays, recipe.taps, recipe.pooling, dtype=network_dtype)
             # One coefficient per term, in the order of Losses.of: the total is their dot product.
             alpha, beta, tv_weight = recipe.term_weights
             coefficients = [alpha] * len(recipe.content.taps) + [beta] * len(recipe.style.taps) + [tv_weight]
@@ -71,8 +71,8 @@ class Objective:
 
     def _set_targets(self, problem: protocol.Problem) -> None:
         recipe = self.recipe
-        content = self._features(self.variable(problem.content))
-        style = self._features(self.variable(problem.style))
+        features = tf.function(lambda variable: self.features(self.to_network(variable)))
+        content, style = features(self.variable(problem.content)), features(self.variable(problem.style))
         image_positions = problem.content.shape[0] * problem.content.shape[1]
         self.content_targets: dict[str, ContentTarget] = {}
         for tap, weight in recipe.content.taps.items():
@@ -92,9 +92,13 @@ class Objective:
         with tf.device(self.device):
             return self.to_space(tf.constant(np.asarray(image)[None], self.dtype))
 
-    def terms(self, variable: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    def features(self, x: tf.Tensor, wanted: Sequence[str] | None = None) -> dict[str, tf.Tensor]:
+        """Return the features (1, H, W, C) of a preprocessed image at every tap, or at the layers that are wanted."""
+        features = self.network(tf.cast(x, self.network_dtype), wanted)
+        return {layer: tf.cast(feature, x.dtype) for layer, feature in features.items()}
+
+    def terms(self, features: Mapping[str, tf.Tensor], variable: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Return the terms' values, in the order of Losses.of, and the Gram matrices."""
-        features = self.network(self.to_network(variable))
         content = [losses.squared_error(features[tap], t.features, t.factor) for tap, t in self.content_targets.items()]
         grams = {tap: losses.gram(features[tap], t.divisor) for tap, t in self.style_targets.items()}
         style = [losses.squared_error(grams[tap], t.gram, t.factor) for tap, t in self.style_targets.items()]
@@ -105,14 +109,20 @@ class Objective:
         """Return the terms' values, the gradient of the total loss by the variable, and the Gram matrices."""
         with tf.device(self.device), tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variable)
-            values, grams = self.terms(variable)
+            values, grams = self.terms(self.features(self.to_network(variable)), variable)
             total = tf.tensordot(values, self.coefficients, axes=1)
         return values, tape.gradient(total, variable), grams
 
-    def features(self, image: protocol.Image) -> dict[str, NDArray]:
-        """Return the features (H, W, C) at every tap of the recipe."""
-        features = self._features(self.variable(image))
-        return {tap: to_neutral(features[tap]) for tap in self.recipe.taps}
+    @tf.function
+    def _passes(self, variable: tf.Tensor) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        # A graph, as the evaluation is one, so that both round alike.
+        x = self.to_network(variable)
+        with tf.device(self.device), tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(x)
+            outputs = {"input": x} | self.features(x, list(self.network.layers))
+            values, _ = self.terms(outputs, tf.stop_gradient(variable))
+            total = tf.tensordot(values, self.coefficients, axes=1)
+        return outputs, tape.gradient(total, outputs)
 
     def evaluate(self, image: protocol.Image) -> protocol.Evaluation:
         """Return losses, gradient and Gram matrices of an image."""
@@ -123,6 +133,12 @@ class Objective:
             {tap: gram.numpy() for tap, gram in grams.items()},
             {tap: target.gram.numpy() for tap, target in self.style_targets.items()},
         )
+
+    def passes(self, image: protocol.Image) -> protocol.Passes:
+        """Return both passes' results at every layer."""
+        outputs, gradients = self._passes(self.variable(image))
+        layers = ("input", *self.network.layers)
+        return protocol.Passes(*({layer: to_neutral(kind[layer]) for layer in layers} for kind in (outputs, gradients)))
 
     def descent(self, image: protocol.Image) -> "Descent":
         """Return an optimisation that starts from an image."""

@@ -1,7 +1,8 @@
 """The protocol's door: devices, precision and switches, NumPy in and NumPy out."""
 
+import os
+
 from nst_spec import backend as protocol
-from nst_spec.errors import NstError
 from nst_torch import check_import_order
 
 check_import_order()
@@ -12,6 +13,8 @@ import torchvision  # noqa: E402
 from nst_torch.objective import Objective  # noqa: E402
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+NETWORK_DTYPES = {"bf16": torch.bfloat16}
+"""What the network computes in at a precision that is not the run's own dtype."""
 
 
 def available_devices() -> tuple[str, ...]:
@@ -20,10 +23,14 @@ def available_devices() -> tuple[str, ...]:
     return tuple(name for name, there in found.items() if there)
 
 
-def configure(threads: int | None) -> None:
-    """Set the number of CPU threads and switch TensorFloat-32 off: its error is about 1e-3."""
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+def configure(threads: int | None, precision: protocol.Precision, deterministic: bool) -> None:
+    """Set the process's switches: CPU threads, TensorFloat-32 (its error is about 1e-3), determinism."""
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    # cuDNN's convolutions and cuBLAS are all that this computation has of what may vary from run to run.
+    torch.backends.cudnn.deterministic = deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first handle is made
     if threads is not None:
         torch.set_num_threads(threads)
 
@@ -33,17 +40,38 @@ class Backend:
 
     name = "torch"
 
-    def __init__(self, *, device: str = "auto", dtype: protocol.DType = "float32", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        device: str = "auto",
+        dtype: protocol.DType = "float32",
+        threads: int | None = None,
+        precision: protocol.Precision = "fp32",
+        deterministic: bool = False,
+    ) -> None:
         self.device = protocol.choose_device(device, available_devices(), backend=self.name)
-        self.dtype = dtype
-        if self.device == "mps" and dtype == "float64":
-            raise NstError("device mps computes in float32 alone; use --dtype float32 or --device cpu")
-        configure(threads)
+        self.dtype, self.precision = dtype, precision
+        protocol.check_precision(self.device, dtype, precision)
+        configure(threads, precision, deterministic)
 
     def versions(self) -> dict[str, str]:
-        """Return the versions of torch and torchvision."""
-        return {"torch": torch.__version__, "torchvision": torchvision.__version__}
+        """Return the versions of torch and torchvision, and of the GPU's software if it computes there."""
+        found = {"torch": torch.__version__, "torchvision": torchvision.__version__}
+        if self.device == "cuda":
+            cudnn = torch.backends.cudnn.version()
+            found |= {"cuda": str(torch.version.cuda), "cudnn": str(cudnn), "gpu": torch.cuda.get_device_name()}
+        return found
+
+    def switches(self) -> dict[str, int | bool | str]:
+        """Return the switches as torch has them now."""
+        return {
+            "threads": torch.get_num_threads(),
+            "tf32": torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32,
+            "deterministic": torch.backends.cudnn.deterministic,
+        }
 
     def objective(self, problem: protocol.Problem) -> Objective:
         """Return the problem with the network built and the targets computed."""
-        return Objective(problem, dtype=DTYPES[self.dtype], device=torch.device(self.device))
+        dtype = DTYPES[self.dtype]
+        network_dtype = NETWORK_DTYPES.get(self.precision, dtype)
+        return Objective(problem, dtype=dtype, network_dtype=network_dtype, device=torch.device(self.device))

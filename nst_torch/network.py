@@ -59,11 +59,12 @@ class Network(nn.Module):
             self.layers[name] = layer
         self.to(device).requires_grad_(False).eval()
 
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Return the features (1, C, H, W) at every tap."""
+    def forward(self, x: Tensor, wanted: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """Return the features (1, C, H, W) at every tap, or at the layers that are wanted."""
+        wanted = self.taps if wanted is None else wanted
         features = {}
         for name, layer in self.layers.items():
             x = layer(x)
-            if name in self.taps:
+            if name in wanted:
                 features[name] = x
         return features

@@ -1,5 +1,6 @@
 """Image to terms, total loss and gradient; targets computed once, the network cut at the deepest tap."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,13 +57,21 @@ class StyleTarget:
 class Objective:
     """A problem on a device; nst_spec.backend.Objective."""
 
-    def __init__(self, problem: protocol.Problem, *, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self,
+        problem: protocol.Problem,
+        *,
+        dtype: torch.dtype,
+        network_dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
         self.recipe = recipe = problem.recipe
+        self.network_dtype = network_dtype
         self.like = torch.zeros((), dtype=dtype, device=device)
         self.to_space = PixelMap(preprocessing.affine("unit", recipe.space), self.like)
         self.to_image = PixelMap(preprocessing.affine(recipe.space, "unit"), self.like)
         self.to_network = PixelMap(preprocessing.affine(recipe.space, problem.preprocessing), self.like)
-        self.network = Network(problem.weights.arrays, recipe.taps, recipe.pooling, dtype=dtype, device=device)
+        self.network = Network(problem.weights.arrays, recipe.taps, recipe.pooling, dtype=network_dtype, device=device)
         # One coefficient per term, in the order of Losses.of: the total is their dot product.
         alpha, beta, tv_weight = recipe.term_weights
         coefficients = [alpha] * len(recipe.content.taps) + [beta] * len(recipe.style.taps) + [tv_weight]
@@ -72,8 +81,8 @@ class Objective:
 
     def _set_targets(self, problem: protocol.Problem) -> None:
         recipe = self.recipe
-        content = self.network(self.to_network(self.variable(problem.content)))
-        style = self.network(self.to_network(self.variable(problem.style)))
+        content = self.features(self.to_network(self.variable(problem.content)))
+        style = self.features(self.to_network(self.variable(problem.style)))
         image_positions = problem.content.shape[0] * problem.content.shape[1]
         self.content_targets: dict[str, ContentTarget] = {}
         for tap, weight in recipe.content.taps.items():
@@ -93,9 +102,13 @@ class Objective:
         tensor = torch.tensor(np.asarray(image), dtype=self.like.dtype, device=self.like.device)
         return self.to_space(tensor.permute(2, 0, 1)[None].contiguous())
 
-    def terms(self, variable: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def features(self, x: Tensor, wanted: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """Return the features (1, C, H, W) of a preprocessed image at every tap, or at the layers that are wanted."""
+        features = self.network(x.to(self.network_dtype), wanted)
+        return {layer: feature.to(x.dtype) for layer, feature in features.items()}
+
+    def terms(self, features: Mapping[str, Tensor], variable: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the terms' values, in the order of Losses.of, and the Gram matrices."""
-        features = self.network(self.to_network(variable))
         content = [losses.squared_error(features[tap], t.features, t.factor) for tap, t in self.content_targets.items()]
         grams = {tap: losses.gram(features[tap], t.divisor) for tap, t in self.style_targets.items()}
         style = [losses.squared_error(grams[tap], t.gram, t.factor) for tap, t in self.style_targets.items()]
@@ -105,15 +118,9 @@ class Objective:
     def loss_and_gradient(self, variable: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Return the terms' values, the gradient of the total loss by the variable, and the Gram matrices."""
         x = variable.detach().requires_grad_(True)
-        values, grams = self.terms(x)
+        values, grams = self.terms(self.features(self.to_network(x)), x)
         (gradient,) = torch.autograd.grad(values @ self.coefficients, x)
         return values.detach(), gradient, grams
-
-    def features(self, image: protocol.Image) -> dict[str, NDArray]:
-        """Return the features (H, W, C) at every tap of the recipe."""
-        with torch.no_grad():
-            features = self.network(self.to_network(self.variable(image)))
-        return {tap: to_neutral(features[tap]) for tap in self.recipe.taps}
 
     def evaluate(self, image: protocol.Image) -> protocol.Evaluation:
         """Return losses, gradient and Gram matrices of an image."""
@@ -123,6 +130,19 @@ class Objective:
             to_neutral(self.to_space.pull_back(gradient)),
             {tap: gram.detach().cpu().numpy() for tap, gram in grams.items()},
             {tap: target.gram.cpu().numpy() for tap, target in self.style_targets.items()},
+        )
+
+    def passes(self, image: protocol.Image) -> protocol.Passes:
+        """Return both passes' results at every layer."""
+        variable = self.variable(image)
+        # A copy, since without a preprocessing the network's input is the variable itself.
+        x = self.to_network(variable).clone().requires_grad_(True)
+        outputs = {"input": x} | self.features(x, list(self.network.layers))
+        values, _ = self.terms(outputs, variable)
+        gradients = torch.autograd.grad(values @ self.coefficients, list(outputs.values()))
+        return protocol.Passes(
+            {layer: to_neutral(output) for layer, output in outputs.items()},
+            {layer: to_neutral(gradient) for layer, gradient in zip(outputs, gradients, strict=True)},
         )
 
     def descent(self, image: protocol.Image) -> "Descent":

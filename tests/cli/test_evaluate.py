@@ -125,6 +125,12 @@ def test_which_preprocessing_feeds_the_network(
     assert json.loads(out)["preprocessing"] == expected
 
 
-def test_the_oracle_is_float64_whatever_is_asked(nst, photo, painting, narrow_file):
+def test_the_oracle_computes_in_float64_from_pixels_of_the_run_s_precision(nst, photo, painting, narrow_file):
     options = ["--backend", "reference", "--weights", narrow_file, "--size", 32, "--json"]
-    assert json.loads(nst("evaluate", photo, painting, *options)[1])["dtype"] == "float64"
+    single, double = (
+        json.loads(nst("evaluate", photo, painting, *options, "--dtype", dtype)[1]) for dtype in ("float32", "float64")
+    )
+    assert (single["dtype"], double["dtype"]) == ("float32", "float64")
+    assert single["total"] != double["total"]
+    assert single["total"] == pytest.approx(double["total"], rel=1e-6)
+    assert single["total"] != np.float32(single["total"])

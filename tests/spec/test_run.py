@@ -81,7 +81,7 @@ def inputs(narrow_weights):
     return Inputs(picture(1), picture(2), narrow_weights, "caffe")
 
 
-REFERENCE = backends.load("reference")
+REFERENCE = backends.load("reference", dtype="float64")
 
 
 def quick(name="default", **settings):

@@ -1,0 +1,347 @@
+"""Comparing two traces: every error beside its limit, a verdict, and the first place where they part."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from compare import hints
+from compare.tolerances import TOLERANCES, Quantity
+from compare.trace import Array, Environment, Trace
+from nst_spec import losses
+from nst_spec.errors import NstError
+from nst_spec.recipe import Recipe
+
+
+class Part(BaseModel):
+    """A part of the result; where a number is not finite, JSON has null."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Measure(Part):
+    """An error beside its limit; None for an error that is no finite number, or between arrays of other shapes."""
+
+    error: float | None
+    limit: float
+    ok: bool
+
+
+class Choices(Part):
+    """How many of a layer's choices (signs at a ReLU, winners at a maximum pooling) the two sides make otherwise."""
+
+    differing: int
+    of: int
+
+
+class Layer(Part):
+    """One layer: its output, the gradient by it (`slope`), and what a tap adds."""
+
+    layer: str
+    output: Measure
+    slope: Measure
+    choices: Choices | None = None
+    target: Measure | None = None
+    gram: Measure | None = None
+    content_term: Measure | None = None
+    style_term: Measure | None = None
+
+
+class Step(Part):
+    """A step of both runs: how far apart the images are, each from its own nudged run, and the ratio of these."""
+
+    step: int
+    distance: float | None
+    own_distances: tuple[float | None, float | None]
+    ratio: float | None
+    ok: bool
+
+
+class Trajectory(Part):
+    """The runs: total losses of each side, the steps at which both have images, and the greatest judged ratio."""
+
+    losses: tuple[list[float], list[float]]
+    steps: list[Step]
+    judged: bool
+    ratio: Measure
+
+
+class First(Part):
+    """The first quantity that is out, in the order of computation, with its error."""
+
+    quantity: str
+    where: str
+    measure: Measure
+    step: int | None = None
+
+    def __str__(self) -> str:
+        error = "not comparable" if self.measure.error is None else f"{self.measure.error:.1e}"
+        return f"{self.quantity} {self.where}".strip() + f": {error}, limit {self.measure.limit:.0e}"
+
+
+class Comparison(Part):
+    """Two traces compared; the first side is held to the second."""
+
+    recipe: str
+    profile: str
+    sides: tuple[Environment, Environment]
+    weights: str
+    content: str
+    style: str
+    content_size: tuple[int, int]
+    style_size: tuple[int, int]
+    layers: list[Layer]
+    totals: dict[str, Measure]
+    flips: int
+    gradient: Measure
+    trajectory: Trajectory | None
+    first: First | None
+    hint: str | None
+    ok: bool
+
+
+def diff(a: Trace, b: Trace) -> Comparison:
+    """Return how far trace `a` is from trace `b`.
+
+    Raises NstError, naming everything that differs, for traces of different recipes, weights, inputs or sizes.
+    """
+    check_comparable(a, b)
+    profile = profile_of(a, b)
+    layers = _layers(a, b, profile)
+    flips = sum(layer.choices.differing for layer in layers if layer.choices)
+    totals = _totals(a, b, profile)
+    gradient = _measure(
+        relative(a.arrays["gradient"], b.arrays["gradient"]), profile, "flipped-gradient" if flips else "gradient"
+    )
+    trajectory = _trajectory(a, b, profile)
+    first = next(_failures(layers, totals, gradient, trajectory), None)
+    header = b.header
+    return Comparison(
+        recipe=header.recipe["name"],
+        profile=profile,
+        sides=(a.header.environment, header.environment),
+        weights=f"{header.weights.name} ({header.weights.preprocessing})",
+        content=header.inputs["content"]["name"],
+        style=header.inputs["style"]["name"],
+        content_size=header.content_size,
+        style_size=header.style_size,
+        layers=layers,
+        totals=totals,
+        flips=flips,
+        gradient=gradient,
+        trajectory=trajectory,
+        first=first,
+        hint=hints.hint(a, b, first.quantity, first.where) if first else None,
+        ok=first is None,
+    )
+
+
+def relative(received: Array, expected: Array) -> float | None:
+    """Return the norm of the difference over the norm of what is expected; 0 where both are all zero.
+
+    None for different shapes, and where it is no finite number.
+    """
+    if received.shape != expected.shape:
+        return None
+    expected = expected.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        difference = float(np.linalg.norm(received.astype(np.float64) - expected))
+        return _finite(_over(difference, float(np.linalg.norm(expected))))
+
+
+def profile_of(a: Trace, b: Trace) -> str:
+    """Return the name of the limits that two traces are held to: the dtype, or the least precision of either."""
+    precisions = {a.header.environment.precision, b.header.environment.precision} - {"fp32"}
+    # bf16 keeps 8 bits, tf32 11; the names sort so.
+    return min(precisions) if precisions else a.header.environment.dtype
+
+
+IDENTITY = ("name", "source", "note", "weights", "stages", "adapted", "init.file")
+"""Keys of a recipe that change no number: names, or what the hashes of weights and inputs say better."""
+
+
+def check_comparable(a: Trace, b: Trace) -> None:
+    """Raise NstError with the list of what differs, unless both traces record the same computation."""
+    ours, theirs = _facts(a), _facts(b)
+    differing = [
+        f"{fact} ({ours.get(fact, 'none')} against {theirs.get(fact, 'none')})"
+        for fact in {**ours, **theirs}
+        if ours.get(fact) != theirs.get(fact)
+    ]
+    if differing:
+        raise NstError(f"these traces are not of one computation; they differ in: {'; '.join(differing)}")
+
+
+def _facts(trace: Trace) -> dict[str, str]:
+    header = trace.header
+    recipe = {f"recipe {key}": value for key, value in _flat(header.recipe) if key not in IDENTITY}
+    hashes = {f"pixels of {name}": value[:12] for name, value in header.pixels.items()}
+    if not any(name.startswith("run/") for name in trace.arrays):
+        hashes.pop("pixels of run/image/0", None)
+    facts: dict[str, Any] = {
+        "weights": f"{header.weights.name} {header.weights.sha256[:12]}",
+        "preprocessing": header.weights.preprocessing,
+        "dtype": header.environment.dtype,
+        "content size": header.content_size,
+        "style size": header.style_size,
+    }
+    return {fact: str(value) for fact, value in (recipe | facts | hashes).items()}
+
+
+def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in section.items():
+        if isinstance(value, dict) and key not in IDENTITY:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _measure(error: float | None, profile: str, quantity: Quantity) -> Measure:
+    limit = TOLERANCES.limit(profile, quantity)
+    return Measure(error=error, limit=limit, ok=error is not None and error <= limit)
+
+
+def _over(difference: float, norm: float) -> float:
+    return difference / norm if norm else 0.0 if difference == 0.0 else math.inf
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _layers(a: Trace, b: Trace, profile: str) -> list[Layer]:
+    found = []
+    choices = {layer: _choices(a, b, layer) for layer in b.header.shapes}
+    for layer in b.header.shapes:
+        # A gradient passes through the choices of every layer after this one.
+        after = list(choices)[list(choices).index(layer) + 1 :]
+        flipped = any(c.differing for c in (choices[other] for other in after) if c)
+        arrays = {quantity: f"{quantity}/{layer}" for quantity in ("gram", "target")}
+        measures: dict[str, Measure] = {
+            quantity: _measure(relative(a.arrays[name], b.arrays[name]), profile, "gram")
+            for quantity, name in arrays.items()
+            if name in b.arrays
+        }
+        for kind in ("content", "style"):
+            if f"term/{kind}/{layer}" in b.arrays:
+                measures[f"{kind}_term"] = _term(a, b, f"term/{kind}/{layer}", _energies(b, kind)[layer], profile)
+        found.append(
+            Layer(
+                layer=layer,
+                output=_measure(_of_layer(a, b, "output", layer), profile, "output"),
+                slope=_measure(_of_layer(a, b, "slope", layer), profile, "flipped-gradient" if flipped else "gradient"),
+                choices=choices[layer],
+                **measures,
+            )
+        )
+    return found
+
+
+def _of_layer(a: Trace, b: Trace, kind: str, layer: str) -> float | None:
+    if a.header.shapes.get(layer) != b.header.shapes[layer]:
+        return None
+    of_values = relative(a.sample(f"{kind}/{layer}"), b.sample(f"{kind}/{layer}"))
+    # Mean and deviation of the whole map tell what the samples may miss; both are judged beside the map's own size.
+    ours, theirs = (trace.arrays[f"facts/{kind}/{layer}"] for trace in (a, b))
+    size = float(np.hypot(theirs[0], theirs[1]))
+    errors = (of_values, *(_finite(_over(abs(float(x - y)), size)) for x, y in zip(ours[:2], theirs[:2], strict=True)))
+    return None if None in errors else max(error for error in errors if error is not None)
+
+
+def _choices(a: Trace, b: Trace, layer: str) -> Choices | None:
+    ours, theirs = (trace.arrays.get(f"choices/{layer}") for trace in (a, b))
+    if ours is None or theirs is None or a.header.shapes.get(layer) != b.header.shapes[layer]:
+        return None
+    differing = np.unpackbits(ours ^ theirs)
+    size = math.prod(b.header.shapes[layer])
+    if layer.startswith("pool"):
+        differing = differing[: 2 * size].reshape(-1, 2).any(axis=1)
+    return Choices(differing=int(differing.sum()), of=size)
+
+
+FACTORS = {"content": losses.CONTENT_FACTORS, "style": losses.STYLE_FACTORS}
+
+
+def _energies(trace: Trace, kind: str) -> dict[str, float]:
+    """Return what each term would be were the features, or the Gram matrix, zero."""
+    section = trace.header.recipe[kind]
+    energies = {tap: float(energy) for tap, energy in trace.under(f"energy/{kind}").items()}
+    factor = FACTORS[kind][section["term"]]
+    return {
+        tap: section["taps"][tap] * factor(trace.tap_shape(tap), energy) * energy for tap, energy in energies.items()
+    }
+
+
+def _term(a: Trace, b: Trace, name: str, energy: float, profile: str) -> Measure:
+    ours, theirs = a.scalar(name), b.scalar(name)
+    return _measure(_finite(_over(abs(ours - theirs), max(abs(theirs), energy))), profile, "term")
+
+
+def _totals(a: Trace, b: Trace, profile: str) -> dict[str, Measure]:
+    recipe = Recipe.model_validate(b.header.recipe)
+    content, style = (sum(_energies(b, kind).values()) for kind in ("content", "style"))
+    energies = {
+        "term/tv": 0.0,
+        "total/content": content,
+        "total/style": style,
+        "total/loss": losses.total_loss(content, style, b.scalar("term/tv"), recipe.term_weights),
+    }
+    return {name.partition("/")[2]: _term(a, b, name, energy, profile) for name, energy in energies.items()}
+
+
+def _trajectory(a: Trace, b: Trace, profile: str) -> Trajectory | None:
+    if "run/loss" not in a.arrays or "run/loss" not in b.arrays:
+        return None
+    judged = profile in ("float32", "float64")
+    rounding = float(np.finfo(profile).eps) if judged else 0.0
+    limit = TOLERANCES.trajectory.limit
+    steps = []
+    for step in sorted({int(name) for name in a.under("run/image")} & {int(name) for name in b.under("run/image")}):
+        name = f"image/{step}"
+        distance = relative(a.arrays[f"run/{name}"], b.arrays[f"run/{name}"])
+        own = tuple(relative(trace.arrays[f"nudged/{name}"], trace.arrays[f"run/{name}"]) for trace in (a, b))
+        ratio = None
+        if distance is not None and None not in own:
+            # Below one rounding there is nothing to compare: two equal images are as far from themselves.
+            ratio = _finite(_over(distance, max(rounding, *(d for d in own if d is not None))))
+        ok = not judged or step < TOLERANCES.first_step or (ratio is not None and ratio <= limit)
+        steps.append(Step(step=step, distance=distance, own_distances=(own[0], own[1]), ratio=ratio, ok=ok))
+    ratios = [step.ratio for step in steps if step.step >= TOLERANCES.first_step]
+    worst = None if None in ratios else max((ratio for ratio in ratios if ratio is not None), default=0.0)
+    return Trajectory(
+        losses=(a.arrays["run/loss"].tolist(), b.arrays["run/loss"].tolist()),
+        steps=steps,
+        judged=judged,
+        ratio=Measure(error=worst, limit=limit, ok=all(step.ok for step in steps)),
+    )
+
+
+def _failures(
+    layers: list[Layer], totals: Mapping[str, Measure], gradient: Measure, trajectory: Trajectory | None
+) -> Iterator[First]:
+    # In the order of computation: forward, the terms at each tap, the totals, backward, then the runs.
+    for layer in layers:
+        at_tap = {
+            "output of": layer.output,
+            "target Gram matrix of": layer.target,
+            "Gram matrix of": layer.gram,
+            "content term of": layer.content_term,
+            "style term of": layer.style_term,
+        }
+        for quantity, measure in at_tap.items():
+            if measure and not measure.ok:
+                yield First(quantity=quantity, where=layer.layer, measure=measure)
+    for name, measure in totals.items():
+        if not measure.ok:
+            yield First(quantity="total of", where=name, measure=measure)
+    for layer in reversed(layers):
+        if not layer.slope.ok:
+            yield First(quantity="gradient by", where=layer.layer, measure=layer.slope)
+    if not gradient.ok:
+        yield First(quantity="gradient by", where="the image", measure=gradient)
+    for step in trajectory.steps if trajectory else ():
+        if not step.ok:
+            measure = Measure(error=step.ratio, limit=TOLERANCES.trajectory.limit, ok=False)
+            yield First(quantity="image after", where=f"step {step.step}", measure=measure, step=step.step)

@@ -1,0 +1,219 @@
+"""What a first difference looks like: patterns of the traps that make two implementations disagree.
+
+A hint is a guess from the numbers, drawn only where they fit. `received` is the first side's, `expected` the second's.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from compare.trace import Array, Trace, positions
+from nst_spec import losses, preprocessing
+
+CLOSE = 1e-4
+"""How well a pattern must fit, relative to the norm: above float32's rounding, far below any fault's effect."""
+
+
+def hint(a: Trace, b: Trace, quantity: str, where: str) -> str | None:
+    """Return what may explain the first quantity that is out, or None.
+
+    `quantity` and `where` are those of compare.diff.First.
+    """
+    explain = _EXPLANATIONS[quantity]
+    return explain(a, b, where)
+
+
+def _close(received: Array, expected: Array) -> bool:
+    difference = np.linalg.norm(received.astype(np.float64) - expected)
+    return bool(difference <= CLOSE * np.linalg.norm(expected.astype(np.float64)))
+
+
+def _output(a: Trace, b: Trace, layer: str) -> str | None:
+    if layer == "input":
+        return _input(a, b)
+    if a.header.shapes.get(layer) != b.header.shapes[layer]:
+        return _shape(a, b, layer)
+    received, expected = (trace.sample(f"output/{layer}").astype(np.float64) for trace in (a, b))
+    if _close(np.maximum(received, 0), np.maximum(expected, 0)):
+        raw = "received" if received.min() < 0 else "expected"
+        return f"the {raw} values of {layer} are not rectified, the others are: tap before or after ReLU (T1)"
+    rounding = np.linalg.norm(received - expected) / np.linalg.norm(expected)
+    if rounding < _ROUNDING["bf16"]:
+        name = "TensorFloat-32 (T10)" if rounding < _ROUNDING["tf32"] else "bfloat16"
+        return f"an error of this size from {layer} on looks like {name}: see the switches of both sides"
+    if layer.startswith("pool"):
+        return f"{layer} pools otherwise: maximum against average, or incomplete windows at the border (T8)"
+    if layer.startswith("relu"):
+        return f"{layer} rectifies otherwise: its input agrees"
+    channels = positions(int(np.prod(b.header.shapes[layer]))) % b.header.shapes[layer][-1]
+    offset = received - expected
+    means = np.bincount(channels, offset) / np.maximum(np.bincount(channels), 1)
+    if _close(offset, means[channels]):
+        return f"{layer} is off by a constant in each channel: its bias is dropped or another one"
+    return f"the input of {layer} agrees: its kernel is transposed, or the weights are others (T9)"
+
+
+_ROUNDING = {"tf32": 2e-3, "bf16": 2e-2}
+"""Relative errors that these precisions stay under, and a fault in the arithmetic hardly ever does."""
+
+
+def _shape(a: Trace, b: Trace, layer: str) -> str:
+    received, expected = a.header.shapes.get(layer), b.header.shapes[layer]
+    return f"shape {received} against {expected}: odd sizes are rounded down on one side and up on the other (T8)"
+
+
+def _input(a: Trace, b: Trace) -> str:
+    received, expected = (trace.arrays["output/input"].astype(np.float64) for trace in (a, b))
+    if received.shape != expected.shape:
+        return "the images have different sizes: resized differently (T11)"
+    for order in itertools.permutations(range(3)):
+        fits = [_line(expected[..., channel], received[..., c]) for c, channel in enumerate(order)]
+        if all(fit is not None for fit in fits) and order != (0, 1, 2):
+            names = "".join("RGB"[channel] for channel in order)
+            return f"the channels are permuted, {names} for RGB: BGR against RGB (T9)"
+    fits = [_line(expected[..., c], received[..., c]) for c in range(3)]
+    if all(fit is not None for fit in fits):
+        scales = ", ".join(f"{fit[0]:.4g} x + {fit[1]:.4g}" for fit in fits if fit)
+        return f"the network's input is in another pixel space, channel by channel {scales}: preprocessing (T2, T9)"
+    return "the images themselves differ: decoded or resized differently (T11)"
+
+
+def _line(x: Array, y: Array) -> tuple[float, float] | None:
+    # The scale and offset with which x becomes y, if any do.
+    spread = x - x.mean()
+    energy = float(np.sum(spread**2))
+    if not energy:
+        return None
+    scale = float(np.sum(spread * y)) / energy
+    offset = float(y.mean() - scale * x.mean())
+    remainder = y - y.mean() - scale * spread
+    return (scale, offset) if np.linalg.norm(remainder) <= CLOSE * np.linalg.norm(y - y.mean()) else None
+
+
+def _gram(a: Trace, b: Trace, where: str) -> str | None:
+    # Where the fault is in the Gram matrix itself, the judged image's are off as the target's are.
+    kinds = [
+        {tap: _ratio(gram, b.arrays[f"{kind}/{tap}"]) for tap, gram in a.under(kind).items()}
+        for kind in ("gram", "target")
+    ]
+    ratios = next((found for found in kinds if any(ratio != 1.0 for ratio in found.values())), {})
+    if not ratios or None in ratios.values():
+        return f"the features of {where} agree, and what is made of them is no multiple of what it should be"
+    used = b.header.recipe["style"]["gram"]
+    named = _form(losses.GRAM_DIVISORS, used, {tap: 1 / ratio for tap, ratio in ratios.items() if ratio}, b)
+    as_if = f", as if divided by {named!r} instead of {used!r}" if named else ""
+    listed = ", ".join(f"{tap} {ratio:.4g}" for tap, ratio in ratios.items())
+    return f"every Gram matrix is off by a factor ({listed}){as_if}: the Gram divisor (T3)"
+
+
+def _ratio(received: Array, expected: Array) -> float | None:
+    # The number that makes one array of the other, if any does.
+    expected = expected.astype(np.float64)
+    energy = float(np.sum(expected**2))
+    ratio = float(np.sum(received * expected)) / energy if energy else 0.0
+    return ratio if ratio and _close(received / ratio, expected) else None
+
+
+def _form(
+    forms: Mapping[str, Callable[..., float]], used: str, ratios: Mapping[str, float], trace: Trace, kind: str = ""
+) -> str | None:
+    # The form whose value over the used one's is the given ratio at every tap.
+    for name, form in forms.items():
+        fits = []
+        for tap, ratio in ratios.items():
+            arguments = (trace.tap_shape(tap), *([trace.scalar(f"energy/{kind}/{tap}")] if kind else []))
+            fits.append(abs(form(*arguments) / forms[used](*arguments) / ratio - 1) <= CLOSE)
+        if name != used and all(fits):
+            return name
+    return None
+
+
+def _term(kind: str, forms: Mapping[str, Callable[..., float]]) -> Callable[[Trace, Trace, str], str | None]:
+    def explain(a: Trace, b: Trace, where: str) -> str | None:
+        received, expected = a.under(f"term/{kind}"), b.under(f"term/{kind}")
+        ratios = {tap: float(received[tap] / expected[tap]) for tap in expected if expected[tap]}
+        out = {tap: ratio for tap, ratio in ratios.items() if abs(ratio - 1) > CLOSE}
+        listed = ", ".join(f"{tap} {ratio:.6g}" for tap, ratio in out.items())
+        if len(out) < len(ratios):
+            return f"some {kind} terms are off, by a factor each ({listed}): the weight of a tap"
+        used = b.header.recipe[kind]["term"]
+        named = _form(forms, used, ratios, b, kind)
+        as_if = f", as if their form were {named!r} instead of {used!r}" if named else ""
+        return (
+            f"every {kind} term is off by a factor ({listed}){as_if}, while what it compares agrees: its divisor (T4)"
+        )
+
+    return explain
+
+
+def _total(a: Trace, b: Trace, where: str) -> str | None:
+    if where == "tv":
+        received = a.scalar("term/tv")
+        used = b.header.recipe["tv"]["form"]
+        variable = preprocessing.affine("unit", b.header.recipe["space"])(b.arrays["image"].astype(np.float64))
+        for space in preprocessing.SPACES:
+            moved = preprocessing.affine(b.header.recipe["space"], space)(variable)
+            for form in losses.TV_FORMS:
+                if abs(losses.total_variation(moved, form)[0] - received) <= CLOSE * abs(received):
+                    return f"the total variation is that of form {form!r} in space {space!r}, expected {used!r}"
+        return "the total variation has another form, or another pixel space (T2)"
+    return "every term agrees: alpha, beta or the total variation's weight is another"
+
+
+def _slope(a: Trace, b: Trace, where: str) -> str | None:
+    if where == "the image":
+        return (
+            "the network's part of the gradient agrees: the total variation's gradient, or the way back from the "
+            "optimised pixel space (T2)"
+        )
+    layers = list(b.header.shapes)
+    after = layers[layers.index(where) + 1] if where != layers[-1] else None
+    if after is None:
+        return f"the slope of the terms at {where}: what they compare agrees"
+    if after.startswith("pool"):
+        ties = int(b.arrays[f"ties/{after}"]) if f"ties/{after}" in b.arrays else 0
+        if ties:
+            return f"{after} gives the gradient of {ties} windows with equal maxima to other members (T7)"
+        return f"the way back through {after}, whose output agrees"
+    if after.startswith("relu"):
+        return f"the way back through {after}, whose output agrees: its slope where the input is not positive"
+    return f"the way back through {after}, whose output agrees: its kernel is used otherwise backwards"
+
+
+def _run(a: Trace, b: Trace, where: str) -> str | None:
+    kind = b.header.recipe["optimizer"]["kind"]
+    if not _close(a.arrays["run/image/0"], b.arrays["run/image/0"]):
+        return "the runs start from different images"
+    first = min((int(step) for step in b.under("run/image") if int(step) > 0), default=0)
+    moves = [trace.arrays[f"run/image/{first}"].astype(np.float64) - trace.arrays["run/image/0"] for trace in (a, b)]
+    ratios = [_ratio(moves[0][..., c], moves[1][..., c]) for c in range(3)]
+    if None not in ratios and any(abs(ratio - 1) > CLOSE for ratio in ratios if ratio):
+        factors = ", ".join(f"{ratio:.4g}" for ratio in ratios if ratio)
+        return f"the first update has the right direction and another length ({factors} in R, G, B): {_LENGTHS[kind]}"
+    if None not in ratios:
+        return f"the first update agrees, later ones do not: {_LATER[kind]}"
+    return f"every term and gradient agrees, the first update does not: {_LENGTHS[kind]}"
+
+
+_LENGTHS = {
+    "adam": "the learning rate, the space that is optimised (T2), or where Adam's epsilon stands (T5)",
+    "lbfgs": "the first step of L-BFGS is min(1, 1/|g|_1) * lr (T6), or another space is optimised (T2)",
+    "sgd": "the learning rate, or the space that is optimised (T2)",
+}
+_LATER = {
+    "adam": "the betas, their correction, or where Adam's epsilon stands (T5)",
+    "lbfgs": "the history or the curvature condition of L-BFGS (T6)",
+    "sgd": "the decay of the learning rate",
+}
+
+_EXPLANATIONS: Mapping[str, Callable[[Trace, Trace, str], str | None]] = {
+    "output of": _output,
+    "target Gram matrix of": _gram,
+    "Gram matrix of": _gram,
+    "content term of": _term("content", losses.CONTENT_FACTORS),
+    "style term of": _term("style", losses.STYLE_FACTORS),
+    "total of": _total,
+    "gradient by": _slope,
+    "image after": _run,
+}

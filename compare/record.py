@@ -1,0 +1,179 @@
+"""Recording: what a backend computes for one recipe and one pair of images, as a trace."""
+
+import platform
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compare.trace import FORMAT, Array, Environment, Header, Trace, Weights, sample, sha256
+from nst_spec import generator, images, reference, run
+from nst_spec import recipe as recipes
+from nst_spec.backend import Backend, Evaluation, Image, Passes
+from nst_spec.recipe import Pooling, Recipe
+from nst_spec.run import Inputs, Progress
+
+NUDGE_SEED = 1
+GREY_LEVEL = 1 / 255
+"""A darker pixel moves as far as this one does: a unit in the last place of black is nothing at all."""
+
+
+def record(
+    backend: Backend,
+    recipe: Recipe,
+    inputs: Inputs,
+    *,
+    version: str,
+    image: NDArray[np.floating] | None = None,
+    whole: bool = False,
+    every: int = 1,
+    on_step: Callable[[int, int], None] = lambda step, steps: None,
+) -> Trace:
+    """Return the trace of a recipe: one image judged at the finest scale, and the run, twice.
+
+    `version` is this package's; `image` (H, W, 3) the one to judge, in [0, 1], resized if need be, None a blend of
+    both inputs (the content image itself would leave the content term at zero, and its faults unseen); `whole` whether
+    to keep the layers' maps instead of samples; `every` how many steps apart images are kept; `on_step` is told the
+    step just done and the steps of both runs. A recipe without steps has no run.
+
+    Raises NstError when an image is too small or a loss is not finite at the first step.
+    """
+    stage = run.plan(recipe, inputs.content, inputs.style)[-1]
+    problem = run.problem_at(stage, recipe, inputs, backend.dtype)
+    judged = images.fitted(inputs.style.pixels if image is None else image, *stage.content_size)
+    if image is None:
+        judged = (judged + problem.content) / 2
+    judged = judged.astype(backend.dtype)
+    objective = backend.objective(problem)
+    passes, evaluation = objective.passes(judged), objective.evaluate(judged)
+    arrays: dict[str, Array] = {"input/content": problem.content, "input/style": problem.style, "image": judged}
+    arrays |= _layers(passes, recipe.pooling, whole=whole)
+    arrays |= _judgement(evaluation, objective.passes(problem.content).outputs)
+    arrays |= _runs(backend, recipe, inputs, every, on_step) if recipe.steps else {}
+    header = Header(
+        format=FORMAT,
+        environment=environment(backend, version),
+        recipe=recipes.as_record(recipe),
+        weights=Weights(
+            name=Path(inputs.weights.name).name, sha256=inputs.weights.sha256, preprocessing=inputs.preprocessing
+        ),
+        inputs={
+            role: {"name": picture.name, "sha256": picture.sha256}
+            for role, picture in (("content", inputs.content), ("style", inputs.style), ("start", inputs.start))
+            if picture
+        },
+        pixels={
+            name: sha256(arrays[name])
+            for name in ("input/content", "input/style", "image", "run/image/0")
+            if name in arrays
+        },
+        content_size=stage.content_size,
+        style_size=stage.style_size,
+        shapes={layer: output.shape for layer, output in passes.outputs.items()},
+    )
+    return Trace(header, arrays)
+
+
+def environment(backend: Backend, version: str) -> Environment:
+    """Return what the backend's numbers come from."""
+    return Environment(
+        backend=backend.name,
+        device=backend.device,
+        dtype=backend.dtype,
+        precision=backend.precision,
+        versions={"python": platform.python_version(), "numpy": np.__version__} | backend.versions(),
+        switches=backend.switches(),
+        system=f"{platform.system()} {platform.machine()}",
+        nst=version,
+    )
+
+
+def one_ulp_away(image: Image) -> Image:
+    """Return the image with every value moved up or down, at random, by one unit in its last place."""
+    up = (generator.integers(NUDGE_SEED, image.size) >> np.uint64(63)).reshape(image.shape) == 1
+    unit = np.spacing(np.maximum(np.abs(image), image.dtype.type(GREY_LEVEL)))
+    return np.asarray(np.where(up, image + unit, image - unit), image.dtype)
+
+
+def _layers(passes: Passes, pooling: Pooling, *, whole: bool) -> dict[str, Array]:
+    arrays: dict[str, Array] = {}
+    for kind, maps in (("output", passes.outputs), ("slope", passes.gradients)):
+        for layer, values in maps.items():
+            # The preprocessed image is kept whole: pixel spaces are told apart by its channels.
+            arrays[f"{kind}/{layer}"] = values if whole or layer == "input" else sample(values)
+            arrays[f"facts/{kind}/{layer}"] = np.array(_facts(values))
+    previous = "input"
+    for layer in passes.outputs:
+        if layer.startswith("relu"):
+            arrays[f"choices/{layer}"] = np.packbits(passes.outputs[previous] > 0)
+        elif layer.startswith("pool") and pooling.kind == "max":
+            winners, ties = _pooling_choices(passes.outputs[previous], pooling)
+            arrays[f"choices/{layer}"] = np.packbits(np.stack([winners >> 1, winners & 1], axis=-1).astype(bool))
+            arrays[f"ties/{layer}"] = np.array(ties)
+        previous = layer
+    return arrays
+
+
+def _facts(values: Array) -> tuple[float, float, float]:
+    values = values.astype(np.float64)
+    return float(values.mean()), float(values.std()), float(np.abs(values).max())
+
+
+def _pooling_choices(values: Array, pooling: Pooling) -> tuple[NDArray[np.int64], int]:
+    members = reference.windows(values, pooling, fill=-np.inf)
+    highest = members.max(axis=2)
+    ties = ((members == highest[:, :, None]).sum(axis=2) > 1) & (highest > 0)
+    return members.argmax(axis=2), int(ties.sum())
+
+
+def _judgement(evaluation: Evaluation, content: Mapping[str, Array]) -> dict[str, Array]:
+    values = evaluation.losses
+    numbers = {f"energy/content/{tap}": _energy(content[tap]) for tap in values.content_terms}
+    numbers |= {f"energy/style/{tap}": _energy(target) for tap, target in evaluation.targets.items()}
+    numbers |= {f"term/content/{tap}": value for tap, value in values.content_terms.items()}
+    numbers |= {f"term/style/{tap}": value for tap, value in values.style_terms.items()}
+    numbers["term/tv"] = values.tv
+    numbers |= {"total/content": values.content, "total/style": values.style, "total/loss": values.total}
+    arrays: dict[str, Array] = {name: np.array(number, np.float64) for name, number in numbers.items()}
+    arrays |= {f"gram/{tap}": gram for tap, gram in evaluation.grams.items()}
+    arrays |= {f"target/{tap}": target for tap, target in evaluation.targets.items()}
+    return arrays | {"gradient": evaluation.gradient}
+
+
+def _energy(values: Array) -> float:
+    return float(np.sum(values.astype(np.float64) ** 2))
+
+
+def _runs(
+    backend: Backend, recipe: Recipe, inputs: Inputs, every: int, on_step: Callable[[int, int], None]
+) -> dict[str, Array]:
+    starts: Mapping[str, Callable[[Image], Image]] = {"run": np.array, "nudged": one_ulp_away}
+    arrays: dict[str, Array] = {}
+    done = 0
+    for name, change_start in starts.items():
+        kept = _Kept(change_start, every, lambda step, done=done: on_step(done + step, len(starts) * recipe.steps))
+        outcome = run.run(backend, recipe, inputs, kept.step, kept.start)
+        done += recipe.steps
+        arrays |= {f"{name}/image/{step}": image for step, image in kept.images.items()}
+        arrays[f"{name}/loss"] = np.array([step.total for step in outcome.losses])
+        if name == "run":
+            arrays["run/result"] = outcome.image
+    return arrays
+
+
+class _Kept:
+    """The images of a run: the one it starts from, every few steps', and the last."""
+
+    def __init__(self, change_start: Callable[[Image], Image], every: int, tell: Callable[[int], None]) -> None:
+        self.change_start, self.every, self.tell = change_start, every, tell
+        self.images: dict[int, Image] = {}
+
+    def start(self, image: Image) -> Image:
+        self.images[0] = self.change_start(image)
+        return self.images[0]
+
+    def step(self, progress: Progress) -> None:
+        if progress.step % self.every == 0 or progress.step == progress.steps:
+            self.images[progress.step] = progress.image()
+        self.tell(progress.step)

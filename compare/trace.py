@@ -1,0 +1,176 @@
+"""A trace: one backend's numbers for one recipe and one pair of images, in a file that any machine can read.
+
+The file is safetensors: arrays by name, and under the metadata key `nst-trace` a JSON header (`Header`). The arrays:
+
+    input/content, input/style      the images at the finest scale (H, W, 3), in the run's dtype
+    image                           the image that was judged (H, W, 3)
+    output/LAYER, slope/LAYER       layer by layer, `input` first: output, and gradient of the network's part of the
+                                    total loss by it; SAMPLES values of each, or all (H, W, C) with `--whole`
+    facts/output/LAYER, facts/slope/LAYER   mean, standard deviation and greatest absolute value of all of them
+    choices/LAYER                   bits, 8 to a byte: of a ReLU, which outputs are positive; of a maximum pooling, two
+                                    for each window, the place of its first maximum
+    ties/LAYER                      how many windows of a maximum pooling have more than one positive maximum
+    gram/TAP, target/TAP            Gram matrices (C, C) of the judged image and of the style image
+    term/KIND/TAP, energy/KIND/TAP  a term's value, and the sum of squares of its target
+    term/tv, total/content, total/style, total/loss
+    gradient                        of the total loss by the judged image in [0, 1] RGB (H, W, 3)
+    run/loss, nudged/loss           the total loss of every step, from the recipe's initial image and from one that is
+                                    a unit in the last place away
+    run/image/STEP, nudged/image/STEP   images before the first step (0) and after some of them
+    run/result                      the picture that the run gave
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from nst_spec import generator
+from nst_spec.errors import NstError
+from nst_spec.losses import Shape
+
+FORMAT = 1
+METADATA_KEY = "nst-trace"
+SAMPLES = 2**14
+"""Values kept of a layer that has more."""
+
+Array = NDArray[Any]
+
+
+class Part(BaseModel):
+    """A section of the header."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Environment(Part):
+    """What produced the numbers; `switches` are the framework's own, as they stood."""
+
+    backend: str
+    device: str
+    dtype: str
+    precision: str
+    versions: dict[str, str]
+    switches: dict[str, int | bool | str]
+    system: str
+    nst: str
+
+    @property
+    def title(self) -> str:
+        """How a reader calls it: `torch float32 on cpu`."""
+        arithmetic = self.switches.get("arithmetic", self.dtype if self.precision == "fp32" else self.precision)
+        return f"{self.backend} {arithmetic} on {self.device}"
+
+
+class Weights(Part):
+    """The weights by name and hash, and the pixel space that fed the network."""
+
+    name: str
+    sha256: str
+    preprocessing: str
+
+
+class Header(Part):
+    """Everything about a trace but its numbers; sizes are (width, height) in pixels, hashes SHA-256."""
+
+    format: int
+    environment: Environment
+    recipe: dict[str, Any]
+    weights: Weights
+    inputs: dict[str, dict[str, str]]
+    pixels: dict[str, str]
+    content_size: tuple[int, int]
+    style_size: tuple[int, int]
+    shapes: dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A header and its arrays."""
+
+    header: Header
+    arrays: Mapping[str, Array]
+
+    def scalar(self, name: str) -> float:
+        """Return a single number."""
+        return float(self.arrays[name])
+
+    def tap_shape(self, tap: str) -> Shape:
+        """Return what the divisors and factors at a tap depend on."""
+        height, width, channels = self.header.shapes[tap]
+        return Shape(channels, height * width, math.prod(self.header.content_size))
+
+    def under(self, prefix: str) -> dict[str, Array]:
+        """Return the arrays whose names begin with `prefix/`, by the rest of their names."""
+        return {name.removeprefix(f"{prefix}/"): a for name, a in self.arrays.items() if name.startswith(f"{prefix}/")}
+
+    def sample(self, name: str) -> Array:
+        """Return a layer's kept values (K,), the same positions whether all or some were kept."""
+        array = self.arrays[name]
+        return array if array.ndim == 1 else sample(array)
+
+
+def positions(size: int) -> NDArray[np.int64]:
+    """Return where in a flattened array of `size` values the kept ones are: all, or SAMPLES from all over it."""
+    if size <= SAMPLES:
+        return np.arange(size)
+    # One at random from each of SAMPLES equal stretches, so that no row and no channel is left out by chance.
+    starts = np.arange(SAMPLES + 1, dtype=np.int64) * size // SAMPLES
+    offsets = generator.uniform(size, (SAMPLES,)) * np.diff(starts)
+    return np.asarray(starts[:-1] + offsets.astype(np.int64))
+
+
+def sample(array: Array) -> Array:
+    """Return the kept values (K,) of an array."""
+    return array.reshape(-1)[positions(array.size)]
+
+
+def sha256(array: Array) -> str:
+    """Return the hash of an array's shape, type and values."""
+    digest = hashlib.sha256(f"{array.shape} {array.dtype.str}".encode())
+    digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def write(path: Path, trace: Trace) -> None:
+    """Write a trace; raises NstError when the file cannot be written."""
+    arrays = {name: np.ascontiguousarray(array) for name, array in trace.arrays.items()}
+    header = json.dumps(trace.header.model_dump(mode="json"))
+    try:
+        save_file(arrays, path, metadata={METADATA_KEY: header})
+    except (OSError, SafetensorError) as error:
+        raise NstError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from error
+
+
+def read(path: Path) -> Trace:
+    """Read a trace.
+
+    Raises NstError when the file cannot be read, is no trace, or is of another format.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            text = (file.metadata() or {}).get(METADATA_KEY)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (OSError, SafetensorError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error
+        raise NstError(f"{path}: expected a trace as nst trace writes it ({reason})") from error
+    if text is None:
+        raise NstError(f"{path}: expected a trace as nst trace writes it, received a safetensors file without a header")
+    found = json.loads(text)
+    if found.get("format") != FORMAT:
+        raise NstError(f"{path}: expected a trace of format {FORMAT}, received {found.get('format')}; record it again")
+    try:
+        return Trace(Header.model_validate(found), arrays)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise NstError(f"{path}: the trace's header is damaged: {where}: {problem['msg']}") from None
