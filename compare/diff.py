@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -100,6 +100,17 @@ class Comparison(Part):
     first: First | None
     hint: str | None
     ok: bool
+
+
+class Result(Part):
+    """What `nst compare` and `nst diff` found, as `--json` prints it; `schema_version` changes when a name does."""
+
+    schema_version: Literal[1] = 1
+    nst: str
+    ok: bool
+    notes: list[str]
+    commands: list[str]
+    comparisons: list[Comparison]
 
 
 def diff(a: Trace, b: Trace) -> Comparison:

@@ -14,6 +14,8 @@ from nst_spec.backend import Backend, Evaluation, Image, Passes
 from nst_spec.recipe import Pooling, Recipe
 from nst_spec.run import Inputs, Progress
 
+PIXELS = ("input/content", "input/style", "image", "run/image/0")
+"""What every backend is given."""
 NUDGE_SEED = 1
 GREY_LEVEL = 1 / 255
 """A darker pixel moves as far as this one does: a unit in the last place of black is nothing at all."""
@@ -63,11 +65,7 @@ def record(
             for role, picture in (("content", inputs.content), ("style", inputs.style), ("start", inputs.start))
             if picture
         },
-        pixels={
-            name: sha256(arrays[name])
-            for name in ("input/content", "input/style", "image", "run/image/0")
-            if name in arrays
-        },
+        pixels={name: sha256(arrays[name]) for name in PIXELS if name in arrays},
         content_size=stage.content_size,
         style_size=stage.style_size,
         shapes={layer: output.shape for layer, output in passes.outputs.items()},
