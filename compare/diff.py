@@ -265,10 +265,10 @@ def _choices(a: Trace, b: Trace, layer: str) -> Choices | None:
     ours, theirs = (trace.arrays.get(f"choices/{layer}") for trace in (a, b))
     if ours is None or theirs is None or a.header.shapes.get(layer) != b.header.shapes[layer]:
         return None
-    differing = np.unpackbits(ours ^ theirs)
     size = math.prod(b.header.shapes[layer])
-    if layer.startswith("pool"):
-        differing = differing[: 2 * size].reshape(-1, 2).any(axis=1)
+    bits = np.unpackbits(np.bitwise_xor(ours, theirs))
+    per_choice = 2 if layer.startswith("pool") else 1
+    differing = bits[: per_choice * size].reshape(size, per_choice).any(axis=1)
     return Choices(differing=int(differing.sum()), of=size)
 
 

@@ -38,6 +38,11 @@ def _output(a: Trace, b: Trace, layer: str) -> str | None:
     if _close(np.maximum(received, 0), np.maximum(expected, 0)):
         raw = "received" if received.min() < 0 else "expected"
         return f"the {raw} values of {layer} are not rectified, the others are: tap before or after ReLU (T1)"
+    channels = positions(int(np.prod(b.header.shapes[layer]))) % b.header.shapes[layer][-1]
+    offset = received - expected
+    means = np.bincount(channels, offset) / np.maximum(np.bincount(channels), 1)
+    if layer.startswith("conv") and _close(offset, means[channels]):
+        return f"{layer} is off by a constant in each channel: its bias is dropped or another one"
     rounding = np.linalg.norm(received - expected) / np.linalg.norm(expected)
     if rounding < _ROUNDING["bf16"]:
         name = "TensorFloat-32 (T10)" if rounding < _ROUNDING["tf32"] else "bfloat16"
@@ -46,11 +51,6 @@ def _output(a: Trace, b: Trace, layer: str) -> str | None:
         return f"{layer} pools otherwise: maximum against average, or incomplete windows at the border (T8)"
     if layer.startswith("relu"):
         return f"{layer} rectifies otherwise: its input agrees"
-    channels = positions(int(np.prod(b.header.shapes[layer]))) % b.header.shapes[layer][-1]
-    offset = received - expected
-    means = np.bincount(channels, offset) / np.maximum(np.bincount(channels), 1)
-    if _close(offset, means[channels]):
-        return f"{layer} is off by a constant in each channel: its bias is dropped or another one"
     return f"the input of {layer} agrees: its kernel is transposed, or the weights are others (T9)"
 
 

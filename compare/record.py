@@ -16,7 +16,6 @@ from nst_spec.run import Inputs, Progress
 
 PIXELS = ("input/content", "input/style", "image", "run/image/0")
 """What every backend is given."""
-NUDGE_SEED = 1
 GREY_LEVEL = 1 / 255
 """A darker pixel moves as far as this one does: a unit in the last place of black is nothing at all."""
 
@@ -27,17 +26,17 @@ def record(
     inputs: Inputs,
     *,
     version: str,
-    image: NDArray[np.floating] | None = None,
+    image: NDArray[np.float64] | None = None,
     whole: bool = False,
     every: int = 1,
-    on_step: Callable[[int, int], None] = lambda step, steps: None,
+    runs: bool = True,
 ) -> Trace:
     """Return the trace of a recipe: one image judged at the finest scale, and the run, twice.
 
     `version` is this package's; `image` (H, W, 3) the one to judge, in [0, 1], resized if need be, None a blend of
     both inputs (the content image itself would leave the content term at zero, and its faults unseen); `whole` whether
-    to keep the layers' maps instead of samples; `every` how many steps apart images are kept; `on_step` is told the
-    step just done and the steps of both runs. A recipe without steps has no run.
+    to keep the layers' maps instead of samples; `every` how many steps apart images are kept; `runs` whether there
+    are any.
 
     Raises NstError when an image is too small or a loss is not finite at the first step.
     """
@@ -52,7 +51,7 @@ def record(
     arrays: dict[str, Array] = {"input/content": problem.content, "input/style": problem.style, "image": judged}
     arrays |= _layers(passes, recipe.pooling, whole=whole)
     arrays |= _judgement(evaluation, objective.passes(problem.content).outputs)
-    arrays |= _runs(backend, recipe, inputs, every, on_step) if recipe.steps else {}
+    arrays |= _runs(backend, recipe, inputs, every) if runs and recipe.steps else {}
     header = Header(
         format=FORMAT,
         environment=environment(backend, version),
@@ -87,9 +86,13 @@ def environment(backend: Backend, version: str) -> Environment:
     )
 
 
-def one_ulp_away(image: Image) -> Image:
-    """Return the image with every value moved up or down, at random, by one unit in its last place."""
-    up = (generator.integers(NUDGE_SEED, image.size) >> np.uint64(63)).reshape(image.shape) == 1
+def one_ulp_away(step: int, image: Image) -> Image:
+    """Return the image with every value moved up or down by one unit in its last place, at random, another way each step.
+
+    At every step and not at the start alone, since backends round at every step: a single offset, which a backend
+    rounds alike ever after, misses most of what L-BFGS makes of rounding, and what a choice that flips makes of it.
+    """
+    up = (generator.integers(step, image.size) >> np.uint64(63)).reshape(image.shape) == 1
     unit = np.spacing(np.maximum(np.abs(image), image.dtype.type(GREY_LEVEL)))
     return np.asarray(np.where(up, image + unit, image - unit), image.dtype)
 
@@ -143,35 +146,22 @@ def _energy(values: Array) -> float:
     return float(np.sum(values.astype(np.float64) ** 2))
 
 
-def _runs(
-    backend: Backend, recipe: Recipe, inputs: Inputs, every: int, on_step: Callable[[int, int], None]
-) -> dict[str, Array]:
-    starts: Mapping[str, Callable[[Image], Image]] = {"run": np.array, "nudged": one_ulp_away}
+def _runs(backend: Backend, recipe: Recipe, inputs: Inputs, every: int) -> dict[str, Array]:
+    first = run.problem_at(run.plan(recipe, inputs.content, inputs.style)[0], recipe, inputs, backend.dtype)
+    start = run.initial_image(recipe, inputs, first).astype(backend.dtype)
+    starts = {"run": start, "nudged": one_ulp_away(0, start)}
+    ways: Mapping[str, run.Disturbance | None] = {"run": None, "nudged": one_ulp_away}
     arrays: dict[str, Array] = {}
-    done = 0
-    for name, change_start in starts.items():
-        kept = _Kept(change_start, every, lambda step, done=done: on_step(done + step, len(starts) * recipe.steps))
-        outcome = run.run(backend, recipe, inputs, kept.step, kept.start)
-        done += recipe.steps
-        arrays |= {f"{name}/image/{step}": image for step, image in kept.images.items()}
+    for name, disturb in ways.items():
+        images_kept: dict[int, Image] = {0: starts[name]}
+
+        def keep(progress: Progress, kept: dict[int, Image] = images_kept) -> None:
+            if progress.step % every == 0 or progress.step == progress.steps:
+                kept[progress.step] = progress.image()
+
+        outcome = run.run(backend, recipe, inputs, keep, disturb)
+        arrays |= {f"{name}/image/{step}": image for step, image in images_kept.items()}
         arrays[f"{name}/loss"] = np.array([step.total for step in outcome.losses])
         if name == "run":
             arrays["run/result"] = outcome.image
     return arrays
-
-
-class _Kept:
-    """The images of a run: the one it starts from, every few steps', and the last."""
-
-    def __init__(self, change_start: Callable[[Image], Image], every: int, tell: Callable[[int], None]) -> None:
-        self.change_start, self.every, self.tell = change_start, every, tell
-        self.images: dict[int, Image] = {}
-
-    def start(self, image: Image) -> Image:
-        self.images[0] = self.change_start(image)
-        return self.images[0]
-
-    def step(self, progress: Progress) -> None:
-        if progress.step % self.every == 0 or progress.step == progress.steps:
-            self.images[progress.step] = progress.image()
-        self.tell(progress.step)

@@ -14,9 +14,9 @@ The file is safetensors: arrays by name, and under the metadata key `nst-trace` 
     term/KIND/TAP, energy/KIND/TAP  a term's value, and the sum of squares of its target
     term/tv, total/content, total/style, total/loss
     gradient                        of the total loss by the judged image in [0, 1] RGB (H, W, 3)
-    run/loss, nudged/loss           the total loss of every step, from the recipe's initial image and from one that is
-                                    a unit in the last place away
-    run/image/STEP, nudged/image/STEP   images before the first step (0) and after some of them
+    run/loss, nudged/loss           the total loss of every step of the run, and of one whose images are moved by a unit
+                                    in the last place before each step, the first one too
+    run/image/STEP, nudged/image/STEP   the images that both start from (0), and those after some steps
     run/result                      the picture that the run gave
 """
 
@@ -143,7 +143,7 @@ def sha256(array: Array) -> str:
 
 def write(path: Path, trace: Trace) -> None:
     """Write a trace; raises NstError when the file cannot be written."""
-    arrays = {name: np.ascontiguousarray(array) for name, array in trace.arrays.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in trace.arrays.items()}
     header = json.dumps(trace.header.model_dump(mode="json"))
     try:
         save_file(arrays, path, metadata={METADATA_KEY: header})

@@ -94,6 +94,7 @@ class Prepared:
                 "name": self.backend.name,
                 "device": self.backend.device,
                 "dtype": self.backend.dtype,
+                "precision": self.backend.precision,
                 "versions": self.backend.versions() | {"numpy": np.__version__},
             },
             "recipe": recipes.as_record(self.recipe),
@@ -118,7 +119,9 @@ def prepare(
     settings: Mapping[str, Any] | None = None,
     device: str = "auto",
     dtype: str = DEFAULT_DTYPE,
+    precision: str = "fp32",
     threads: int | None = None,
+    deterministic: bool = False,
     offline: bool = False,
     allow_large: bool = False,
     say: Say = _to_stderr,
@@ -131,8 +134,9 @@ def prepare(
     `backend`: "torch", "tf" or "reference"; None is torch if it is installed, else tf.
     `recipe`: a name (`nst recipes`), a TOML file, or a Recipe.
     `weights`: a weight set's name or file instead of the recipe's; `device`: auto, cpu, cuda or mps;
-    `dtype`: float32 or float64; `threads`: CPU threads; `offline`: never download; `allow_large`: accept images
-    over 300 megapixels; `say`, `warn`: receive messages, to stderr if not given.
+    `dtype`: float32 or float64; `precision`: how a float32 run multiplies in the network: fp32, tf32 (on a GPU that
+    has it) or bf16; `threads`: CPU threads; `deterministic`: the same bits every time, on a GPU too; `offline`: never
+    download; `allow_large`: accept images over 300 megapixels; `say`, `warn`: receive messages, to stderr if not given.
     `overrides`: the command line's options by name, for example size=256, steps=100, strength=0.7; `init` may be an
     image. `settings`: any other recipe key, for example {"optimizer.beta1": 0.95}; an option wins over it.
 
@@ -155,7 +159,9 @@ def prepare(
     if resolved.init.kind == "file" and start_source is not None:
         start = images.read(start_source, allow_large=allow_large, warn=warn)
     run.plan(resolved, content_picture, style_picture)
-    loaded_backend = backends.load(backend, device=device, dtype=dtype, threads=threads)
+    loaded_backend = backends.load(
+        backend, device=device, dtype=dtype, threads=threads, precision=precision, deterministic=deterministic
+    )
     weight_set = weight_sets.load(chosen_weights, offline=offline, say=say, warn=warn)
     resolved = recipes.override(recipes.adapted_to(base, weight_set.name), changes)
     run.check_weights(resolved, weight_set)

@@ -4,14 +4,24 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 import nst
-from nst.options import RECIPE_OPTIONS
+from nst.cli_compare import compare, diff, trace
+from nst.cli_options import (
+    backend_option,
+    check_new,
+    keywords,
+    machine_options,
+    output_options,
+    recipe_options,
+    say,
+    warn,
+)
 
 if TYPE_CHECKING:
     from nst.api import Prepared, Progress, Result
@@ -34,53 +44,6 @@ class FrontDoor(click.Group):
         return super().parse_args(ctx, args)
 
 
-def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command every option of the recipe table, `--recipe` and `--set`."""
-    for option in reversed(RECIPE_OPTIONS):
-        # None tells a command that the option was not given, so that the recipe's own value stands.
-        kind: dict[str, Any] = {"type": option.type} if option.type is not bool else {"is_flag": True, "default": None}
-        flag = option.flag if option.type is not bool else f"{option.flag}/--no-{option.name}"
-        command = click.option(flag, option.name, help=option.help, **kind)(command)
-    command = click.option("--set", "set_", multiple=True, metavar="KEY=VALUE", help="Any other recipe key.")(command)
-    return click.option("--recipe", help="Recipe, or FILE.toml; see `nst recipes`.")(command)
-
-
-def machine_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that choose weights, backend and device; nst.api.prepare has their defaults."""
-    for option in reversed(
-        [
-            click.option("--backend", help="torch, tf or reference; the installed one, torch if both."),
-            click.option("--weights", help="Weight set or file; see `nst weights list`."),
-            click.option("--device", help="auto, cpu, cuda or mps."),
-            click.option("--dtype", help="float32 or float64."),
-            click.option("--threads", type=int, help="CPU threads."),
-            click.option("--offline", is_flag=True, help="Never download."),
-            click.option("--allow-large", is_flag=True, help="Accept images over 300 megapixels."),
-        ]
-    ):
-        command = option(command)
-    return command
-
-
-def output_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options about the picture it writes."""
-    for option in reversed(
-        [
-            click.option("-o", "--output", type=click.Path(path_type=Path), help="The picture to write."),
-            click.option("--force", is_flag=True, help="Replace existing files."),
-            click.option(
-                "--save-every",
-                type=click.IntRange(min=1),
-                metavar="N",
-                help="Also save every N steps, at the scale's size.",
-            ),
-            click.option("--quiet", is_flag=True, help="Say nothing but warnings, errors and the picture's name."),
-        ]
-    ):
-        command = option(command)
-    return command
-
-
 @click.group(cls=FrontDoor, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(nst.__version__, prog_name="nst")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -91,14 +54,6 @@ def cli(debug: bool) -> None:
     All its options: nst stylize --help.
     """
     del debug
-
-
-def _warn(message: str) -> None:
-    click.echo(f"nst: {message}", err=True)
-
-
-def _say(quiet: bool) -> Callable[[str], None]:
-    return (lambda message: None) if quiet else _warn
 
 
 def _check_output(output: Path, inputs: Sequence[str | Path | None], force: bool) -> None:
@@ -124,27 +79,11 @@ def _save(result: "Result", output: Path, force: bool) -> None:
         raise NstError(f"{error}; the picture is in {rescued}") from error
 
 
-def _check_new(path: Path, force: bool) -> None:
-    from nst_spec.errors import NstError
-
-    if path.exists() and not force:
-        raise NstError(f"{path}: exists already; --force overwrites it")
-
-
-def _options(given: dict[str, Any], *, quiet: bool = False) -> dict[str, Any]:
-    """Return the keywords of nst.api.prepare for the options of a command."""
-    from nst_spec.recipe import parse_setting
-
-    options = {name: value for name, value in given.items() if value is not None and name != "set_"}
-    # A later --set wins over an earlier one, and a named option over both.
-    settings = dict(map(parse_setting, given["set_"]))
-    return options | {"settings": settings, "say": _say(quiet), "warn": _warn}
-
-
 @cli.command(MAIN_JOB)
 @click.argument("content")
 @click.argument("style")
 @output_options
+@backend_option
 @machine_options
 @recipe_options
 def stylize_command(
@@ -155,7 +94,7 @@ def stylize_command(
 
     output = output or Path(f"{Path(content).stem}-{Path(style).stem}.png")
     _check_output(output, [content, style, given["init"]], force)
-    prepared = prepare(content, style, **_options(given, quiet=quiet))
+    prepared = prepare(content, style, **keywords(given, quiet=quiet))
     _paint(prepared, output, force=force, save_every=save_every, quiet=quiet)
 
 
@@ -167,17 +106,17 @@ def _paint(
     from nst.progress import Display, Interrupt, Saver
     from nst_spec.run import ON_REQUEST
 
-    saver = Saver(output, save_every, prepared, _warn, force=force)
+    saver = Saver(output, save_every, prepared, warn, force=force)
 
     def on_step(progress: "Progress") -> bool:
         display(progress)
         saver(progress)
         return interrupt.requested or progress.step == steps
 
-    with Display(prepared, quiet=quiet) as display, Interrupt(_warn) as interrupt:
+    with Display(prepared, quiet=quiet) as display, Interrupt(warn) as interrupt:
         result = paint(prepared, on_step)
     if result.stopped:
-        _warn(f"stopped after {len(result.losses)} of {prepared.recipe.steps} steps: {result.stopped}")
+        warn(f"stopped after {len(result.losses)} of {prepared.recipe.steps} steps: {result.stopped}")
     _save(result, output, force)
     if result.stopped not in (None, ON_REQUEST):
         raise click.exceptions.Exit(STOPPED_EARLY)
@@ -185,6 +124,7 @@ def _paint(
 
 @cli.command()
 @output_options
+@backend_option
 @machine_options
 @recipe_options
 @click.option("--style-image", "style_name", default="swirls", help="swirls, waves or mosaic.")
@@ -198,7 +138,7 @@ def demo(output: Path | None, force: bool, save_every: int | None, quiet: bool, 
         raise not_accepted("--style-image", style_name, examples.STYLES)
     output = output or Path("nst-demo.png")
     _check_output(output, [], force)
-    options = _options(given | {"offline": True}, quiet=quiet)
+    options = keywords(given | {"offline": True}, quiet=quiet)
     options["settings"] = DEMO | options["settings"]
     prepared = prepare(examples.CONTENT, examples.STYLES[style_name], **options)
     _paint(prepared, output, force=force, save_every=save_every, quiet=quiet)
@@ -215,6 +155,7 @@ DEMO = {"size.pixels": 256, "steps": 150}
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--save-arrays", type=click.Path(path_type=Path), metavar="F.npz", help="Grams, targets and gradient.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
+@backend_option
 @machine_options
 @recipe_options
 def evaluate(
@@ -224,8 +165,8 @@ def evaluate(
     from nst import api, report
 
     if save_arrays:
-        _check_new(save_arrays, force)
-    judgement = api.evaluate(content, style, image, **_options(given))
+        check_new(save_arrays, force)
+    judgement = api.evaluate(content, style, image, **keywords(given))
     if save_arrays:
         report.save_arrays(save_arrays, judgement.evaluation)
     click.echo(json.dumps(report.as_dict(judgement)) if as_json else report.as_text(judgement))
@@ -299,7 +240,7 @@ def fetch_weights(name: str, force: bool) -> None:
     """Download a weight set into the cache, and check it."""
     from nst_spec import weights as sets
 
-    click.echo(str(sets.fetch(name, force=force, say=_say(False))))
+    click.echo(str(sets.fetch(name, force=force, say=say(False))))
 
 
 @weights.command("verify")
@@ -323,7 +264,7 @@ def convert_weights(source: str, target: str, preprocessing: str | None, force: 
     """Turn a weight file of any known format into safetensors."""
     from nst_spec import weights as sets
 
-    _check_new(Path(target), force)
+    check_new(Path(target), force)
     sets.convert(source, target, preprocessing)
     click.echo(target)
 
@@ -337,8 +278,8 @@ def export_weights(name: str, output: Path, offline: bool, force: bool) -> None:
     """Write a weight set as safetensors: conv1_1.weight (OIHW, float32), conv1_1.bias, ..."""
     from nst_spec import weights as sets
 
-    _check_new(output, force)
-    sets.export(name, output, offline=offline, say=_say(False))
+    check_new(output, force)
+    sets.export(name, output, offline=offline, say=say(False))
     click.echo(str(output))
 
 
@@ -370,8 +311,12 @@ def rerun(picture: str, output: Path | None, force: bool, save_every: int | None
     path = Path(picture)
     output = output or path.with_name(f"{path.stem}-rerun{path.suffix}")
     _check_output(output, [path, given["content"], given["style"], given["start"]], force)
-    prepared, steps = prepare_again(path, say=_say(quiet), warn=_warn, **given)
+    prepared, steps = prepare_again(path, say=say(quiet), warn=warn, **given)
     _paint(prepared, output, force=force, save_every=save_every, quiet=quiet, steps=steps)
+
+
+for command in (trace, diff, compare):
+    cli.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,6 +19,7 @@ class Machine(BaseModel):
     name: str
     device: str
     dtype: str
+    precision: str = "fp32"
 
 
 class Named(BaseModel):
@@ -84,6 +85,7 @@ def prepare_again(
         settings={"init.file": found["start"]} if "start" in found else {},
         device=device or record.backend.device,
         dtype=record.backend.dtype,
+        precision=record.backend.precision,
         **options,
     )
     _check("weights", record.weights, prepared.inputs.weights.sha256)

@@ -107,6 +107,9 @@ class Descent(Protocol):
     def update(self) -> None:
         """Take the optimiser's step from the last evaluation, then clamp if the recipe clamps each step."""
 
+    def place(self, image: Image) -> None:
+        """Go on from another image, the optimiser's state as it is."""
+
     def keep(self) -> None:
         """Remember the current image."""
 

@@ -205,6 +205,10 @@ class Descent:
         if self.objective.recipe.clamp == "each-step":
             self.variable = np.clip(self.variable, *self.box)
 
+    def place(self, image: protocol.Image) -> None:
+        """Go on from another image, the optimiser's state as it is."""
+        self.variable = np.array(self.objective.to_space(np.asarray(image, np.float64)))
+
     def keep(self) -> None:
         """Remember the current image."""
         self.best = self.variable

@@ -48,6 +48,8 @@ class Progress:
 
 OnStep = Callable[[Progress], bool | None]
 
+Disturbance = Callable[[int, Image], Image]
+
 ON_REQUEST = "on request"
 """Why a run stopped that its caller ended."""
 
@@ -148,12 +150,12 @@ def run(
     recipe: Recipe,
     inputs: Inputs,
     on_step: OnStep | None = None,
-    change_start: Callable[[Image], Image] | None = None,
+    disturb: Disturbance | None = None,
 ) -> Outcome:
     """Run the recipe: every scale from the coarsest, each starting from the image of the one before.
 
-    `on_step` sees every step; if it returns True, the run ends after that step. `change_start` maps the recipe's
-    initial image, in the run's precision, to the one to start from.
+    `on_step` sees every step; if it returns True, the run ends after that step. `disturb` is given the steps
+    done and the image before each step, the first one too, and returns the image to go on with.
 
     Raises NstError when an image is too small or the very first loss is not finite, naming the image or the term.
     """
@@ -167,7 +169,7 @@ def run(
         problem = problem_at(stage, recipe, inputs, backend.dtype)
         if image is None:
             image = initial_image(recipe, inputs, problem).astype(backend.dtype)
-            image = change_start(image) if change_start else image
+            image = disturb(0, image) if disturb else image
         else:
             image = images.resample(image, *stage.content_size)
             # Lanczos overshoots at edges; a run that clamps never leaves the box.
@@ -184,6 +186,8 @@ def run(
                 if asked and step < len(work_done):
                     stopped = ON_REQUEST
                     break
+                if disturb:
+                    descent.place(disturb(step, descent.image()).astype(backend.dtype))
         except NotFiniteError as trouble:
             stopped = f"{trouble} is not finite at step {len(history) + 1}; this is the last good image"
             if not history:

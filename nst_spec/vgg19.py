@@ -4,7 +4,8 @@ Names follow Gatys et al. with one rule: `conv4_2` is the convolution's output (
 rectified one. Source: Simonyan & Zisserman, "Very Deep Convolutional Networks", ICLR 2015, configuration E.
 """
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from nst_spec.errors import NstError, not_accepted
@@ -90,12 +91,23 @@ def weight_shapes(widths: tuple[int, ...] = WIDTHS) -> dict[str, tuple[int, ...]
     """Return the shape of every array of a network with these widths; kernels are (out, in, 3, 3)."""
     shapes: dict[str, tuple[int, ...]] = {}
     channels = IMAGE_CHANNELS
-    for name in CONVOLUTIONS:
+    for name in (name for name in CONVOLUTIONS if block_of(name) <= len(widths)):
         width = widths[block_of(name) - 1]
         shapes[f"{name}.weight"] = (width, channels, KERNEL_SIZE, KERNEL_SIZE)
         shapes[f"{name}.bias"] = (width,)
         channels = width
     return shapes
+
+
+def multiply_adds(widths: Sequence[int], width: int, height: int, taps: Iterable[str]) -> int:
+    """Return the multiply-adds of one forward pass to the deepest tap over an image of width x height pixels."""
+    shapes = weight_shapes(tuple(widths))
+    total = 0
+    for layer in layers_to(taps):
+        if layer in CONVOLUTIONS:
+            shrink = 2 ** (block_of(layer) - 1)
+            total += (width // shrink) * (height // shrink) * math.prod(shapes[f"{layer}.weight"])
+    return total
 
 
 def widths_of(weights: Mapping[str, Any]) -> tuple[int, ...]:

@@ -169,6 +169,10 @@ class Descent:
         if self.objective.recipe.clamp == "each-step":
             self.current.assign(tf.clip_by_value(self.current, self.low, self.high))
 
+    def place(self, image: protocol.Image) -> None:
+        """Go on from another image, the optimiser's state as it is."""
+        self.current.assign(self.objective.variable(image))
+
     def keep(self) -> None:
         """Remember the current image."""
         self.best.assign(self.current)

@@ -172,6 +172,10 @@ class Descent:
         if self.objective.recipe.clamp == "each-step":
             torch.clamp(self.current, self.low, self.high, out=self.current)
 
+    def place(self, image: protocol.Image) -> None:
+        """Go on from another image, the optimiser's state as it is."""
+        self.current.copy_(self.objective.variable(image))
+
     def keep(self) -> None:
         """Remember the current image."""
         self.best.copy_(self.current)

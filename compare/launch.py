@@ -1,0 +1,57 @@
+"""Running backends, each in a process of its own and, if asked, by another interpreter."""
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from compare import trace
+from compare.trace import Trace
+from nst_spec.errors import NstError
+
+EXTENSION = ".safetensors"
+
+
+def run(python: str, arguments: Sequence[str], backend: str, say: Callable[[str], None]) -> None:
+    """Run `nst` with the arguments by an interpreter, passing on what it says.
+
+    Raises NstError with its last words where it fails, or where there is no such interpreter or no nst in it.
+    """
+    try:
+        process = subprocess.Popen(
+            [python, "-m", "nst", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+    except OSError as error:
+        raise NstError(f"{backend}: cannot run {python} ({error.strerror})") from error
+    last = ""
+    with process:
+        assert process.stderr
+        for line in process.stderr:
+            # The last line is kept back: of a process that fails it is the reason, and the caller says it.
+            if last:
+                say(last)
+            last = line.rstrip().removeprefix("nst: ")
+    if process.returncode and "No module named nst" in last:
+        raise NstError(f"{backend}: {python} has no nst; {python} -m pip install 'nst[{backend}]'")
+    if process.returncode:
+        raise NstError(f"{backend}: {last or f'ended with exit code {process.returncode}'}")
+    if last:
+        say(last)
+
+
+def command(python: str, arguments: Sequence[str]) -> str:
+    """Return the command as a person types it."""
+    return shlex.join(["nst", *arguments] if python == sys.executable else [python, "-m", "nst", *arguments])
+
+
+def read_traces(path: Path) -> dict[str, Trace]:
+    """Return the traces of a file or a folder, by the names of their recipes.
+
+    Raises NstError when there is none, or one cannot be read.
+    """
+    files = sorted(path.glob(f"*{EXTENSION}")) if path.is_dir() else [path]
+    if not files:
+        raise NstError(f"{path}: expected a trace or a folder with traces, received a folder without any")
+    traces = [trace.read(file) for file in files]
+    return {found.header.recipe["name"]: found for found in traces}

@@ -1,0 +1,305 @@
+"""The commands of the cross-check: `trace` records one backend, `diff` compares two records, `compare` does it all."""
+
+import itertools
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import nst
+from nst.cli_options import backend_option, check_new, keywords, machine_options, make_folder, recipe_options, say, warn
+from nst.options import RECIPE_OPTIONS
+
+if TYPE_CHECKING:
+    from compare.trace import Trace
+
+OUT_OF_TOLERANCE = 1
+
+DEFAULTS = {"size.pixels": 128, "steps": 20}
+"""Large enough for every layer to have many positions, small enough for the oracle, long enough for chaos to show."""
+
+REFERENCE_WORK = 2e11
+"""Multiply-adds that the oracle is asked for without being named: half a minute on two CPU cores."""
+
+
+@click.command(short_help="Record what one backend computes, for nst diff.")
+@click.argument("content")
+@click.argument("style")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="File (.safetensors) to write.")
+@click.option("--force", is_flag=True, help="Replace existing files.")
+@click.option("--all-recipes", is_flag=True, help="Record every recipe; the output is a folder.")
+@click.option("--image", help="The image to judge; a blend of both inputs if not given.")
+@click.option("--whole", is_flag=True, help="Keep every value of every layer, not a sample.")
+@click.option("--every", default=1, type=click.IntRange(min=1), help="Keep the run's images every so many steps.")
+@click.option("--no-run", is_flag=True, help="Judge one image only; no steps.")
+@click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors.")
+@backend_option
+@machine_options
+@recipe_options
+def trace(
+    content: str,
+    style: str,
+    output: Path,
+    force: bool,
+    all_recipes: bool,
+    image: str | None,
+    whole: bool,
+    every: int,
+    no_run: bool,
+    quiet: bool,
+    **given: Any,
+) -> None:
+    """Record what one backend computes: every layer, Gram matrix, term and gradient of one image, then a run.
+
+    128 px and 20 steps unless --size and --steps say otherwise; the run is made twice, the second time with every
+    image moved by one unit in the last place. `nst diff` compares two records.
+    """
+    from compare import launch
+    from compare import trace as traces
+    from compare.record import record
+    from nst.api import prepare
+    from nst_spec import images, recipe
+    from nst_spec.errors import NstError
+
+    if output.suffix != launch.EXTENSION and not all_recipes:
+        raise NstError(f"{output}: expected a name that ends in {launch.EXTENSION}")
+    names = recipe.names() if all_recipes else [given.pop("recipe")]
+    given.pop("recipe", None)
+    options = keywords(given, quiet=quiet)
+    options["settings"] = DEFAULTS | options["settings"]
+    judged = images.read(image, warn=warn).pixels if image else None
+    tell = say(quiet)
+    for number, name in enumerate(names, start=1):
+        path = output / f"{name}{launch.EXTENSION}" if all_recipes else output
+        check_new(path, force)
+        if all_recipes:
+            make_folder(output)
+        chosen = options | ({"recipe": name} if name else {})
+        prepared = prepare(content, style, deterministic=True, **chosen)
+        tell(f"{prepared.backend.name}: {prepared.recipe.name} ({number} of {len(names)})")
+        found = record(
+            prepared.backend,
+            prepared.recipe,
+            prepared.inputs,
+            version=nst.__version__,
+            image=judged,
+            whole=whole,
+            every=every,
+            runs=not no_run,
+        )
+        traces.write(path, found)
+    click.echo(str(output))
+
+
+@click.command(short_help="Say where two traces part.")
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--layers", is_flag=True, help="Show every layer, not the taps alone.")
+@click.option("--report", type=click.Path(path_type=Path), metavar="DIR", help="Write report.html into this folder.")
+def diff(first: Path, second: Path, as_json: bool, layers: bool, report: Path | None) -> None:
+    """Compare the trace FIRST with the trace SECOND, or folders of traces, and say where they part.
+
+    Exit code 0: within the tolerances; 1: out of tolerance; 2: not comparable.
+    """
+    from compare import launch
+
+    pairs = list(_pairs({"first": launch.read_traces(first), "second": launch.read_traces(second)}))
+    _conclude(pairs, [f"nst diff {first} {second}"], [], as_json=as_json, layers=layers, report=report)
+
+
+@click.command(short_help="Prove that both frameworks compute the same, or say where they part.")
+@click.argument("content")
+@click.argument("style")
+@click.option("--all-recipes", is_flag=True, help="Compare every recipe.")
+@click.option("--image", help="The image to judge; a blend of both inputs if not given.")
+@click.option("--whole", is_flag=True, help="Compare every value of every layer, not a sample.")
+@click.option("--every", type=click.IntRange(min=1), help="Compare the runs' images every so many steps.")
+@click.option("--no-run", is_flag=True, help="Judge one image only; no steps.")
+@click.option("--backends", help="What to compare, for example torch,reference; all there are if not given.")
+@click.option(
+    "--against", type=click.Path(path_type=Path), metavar="TRACE", help="Compare with this recorded trace too."
+)
+@click.option("--torch-python", metavar="PYTHON", help="The interpreter that runs torch; this one if not given.")
+@click.option("--tf-python", metavar="PYTHON", help="The interpreter that runs tf; this one if not given.")
+@click.option("--report", type=click.Path(path_type=Path), metavar="DIR", help="Write report.html and traces there.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--layers", is_flag=True, help="Show every layer, not the taps alone.")
+@click.option("--quiet", is_flag=True, help="Say nothing but the result, warnings and errors.")
+@machine_options
+@recipe_options
+def compare(
+    content: str,
+    style: str,
+    backends: str | None,
+    against: Path | None,
+    torch_python: str | None,
+    tf_python: str | None,
+    report: Path | None,
+    as_json: bool,
+    layers: bool,
+    quiet: bool,
+    **given: Any,
+) -> None:
+    """Run the backends on CONTENT and STYLE, each in its own process, and compare all they compute.
+
+    128 px and 20 steps unless --size and --steps say otherwise. Exit code 0: within the tolerances; 1: out of
+    tolerance; 2: could not run.
+    """
+    from compare import launch
+    from nst_spec.errors import NstError
+
+    pythons = {"torch": torch_python or sys.executable, "tf": tf_python or sys.executable}
+    participants, notes = _participants(backends, torch_python, tf_python)
+    arguments = [content, style, *_arguments(given)]
+    sides: dict[str, Mapping[str, Trace]] = {}
+    commands = []
+    with _folder(report) as folder:
+        for backend in participants:
+            share: list[str] | None = []
+            if backend == REFERENCE and not backends and sides:
+                share, note = _reference_share(next(iter(sides.values())), no_run=given["no_run"])
+                notes += [note] if note else []
+            if share is None:
+                continue
+            output = folder / (backend if given["all_recipes"] else f"{backend}{launch.EXTENSION}")
+            command = ["trace", *arguments, *share, "--backend", backend, "-o", str(output), "--force"]
+            python = pythons.get(backend, sys.executable)
+            commands.append(launch.command(python, command))
+            launch.run(python, command, backend, say(quiet))
+            sides[backend] = launch.read_traces(output)
+    if against:
+        recorded = launch.read_traces(against)
+        name = next(iter(recorded.values())).header.environment.backend
+        sides[f"{name} (recorded)"] = recorded
+        notes.append(f"{against.name} was recorded elsewhere: {name}")
+    if len(sides) < 2:
+        raise NstError(f"expected two backends to compare, received {', '.join(sides) or 'none'}; {'; '.join(notes)}")
+    _conclude(list(_pairs(sides)), commands, notes, as_json=as_json, layers=layers, report=report)
+
+
+REFERENCE = "reference"
+
+
+def _participants(backends: str | None, torch_python: str | None, tf_python: str | None) -> tuple[list[str], list[str]]:
+    """Return the backends to run, the oracle last, and a note for each that is missing."""
+    from nst_spec import backend as protocol
+    from nst_spec.errors import not_accepted
+
+    if backends:
+        chosen = [name.strip() for name in backends.split(",")]
+        for name in chosen:
+            if name not in protocol.names():
+                raise not_accepted("--backends", name, protocol.names())
+        return chosen, []
+    there = {*protocol.installed(), *(name for name, python in (("torch", torch_python), ("tf", tf_python)) if python)}
+    notes = [
+        f"{name} is not installed here and not compared: pip install 'nst[{name}]', or --{name}-python"
+        for name in protocol.PREFERENCE
+        if name not in there
+    ]
+    return [*(name for name in protocol.PREFERENCE if name in there), REFERENCE], notes
+
+
+def _reference_share(others: "Mapping[str, Trace]", *, no_run: bool) -> tuple[list[str] | None, str | None]:
+    """Return what the oracle is asked besides, None if nothing, so that it ends in reasonable time; and a note."""
+    judging = sum(_multiply_adds(trace) * JUDGING for trace in others.values())
+    running = sum(_multiply_adds(trace) * RUNNING_A_STEP * _steps(trace) for trace in others.values())
+    if judging > REFERENCE_WORK:
+        return None, "the oracle (float64 NumPy) takes too long at this size: --backends torch,tf,reference insists"
+    if no_run or judging + running <= REFERENCE_WORK:
+        return [], None
+    return ["--no-run"], "the oracle (float64 NumPy) judged the image alone; steps would take it too long"
+
+
+JUDGING = 11
+"""Forward passes, a backward pass counted as two, that a trace takes: both targets, and three times both passes."""
+RUNNING_A_STEP = 6
+
+
+def _multiply_adds(trace: "Trace") -> int:
+    from nst_spec import vgg19
+
+    shapes = trace.header.shapes
+    widths = [shape[-1] for layer, shape in shapes.items() if layer.startswith("conv") and layer.endswith("_1")]
+    taps = [layer for layer in shapes if layer in vgg19.TAPS]
+    return vgg19.multiply_adds(widths, *trace.header.content_size, taps)
+
+
+def _steps(trace: "Trace") -> int:
+    return sum(scale["steps"] for scale in trace.header.recipe["scales"])
+
+
+def _arguments(given: Mapping[str, Any]) -> list[str]:
+    """Return the options that were given as they are typed."""
+    flags = {option.name: option.flag for option in RECIPE_OPTIONS} | {"set_": "--set"}
+    typed: list[str] = []
+    for name, value in given.items():
+        flag = flags.get(name, "--" + name.replace("_", "-"))
+        if value is True:
+            typed.append(flag)
+        elif value is False and name in flags:
+            typed.append(flag.replace("--", "--no-", 1))
+        elif isinstance(value, tuple):
+            typed += [word for item in value for word in (flag, str(item))]
+        elif value is not None and value is not False:
+            typed += [flag, str(value)]
+    return typed
+
+
+@contextmanager
+def _folder(report: Path | None) -> Iterator[Path]:
+    if report is None:
+        with tempfile.TemporaryDirectory(prefix="nst-") as folder:
+            yield Path(folder)
+    else:
+        make_folder(report / "traces")
+        yield report / "traces"
+
+
+def _pairs(sides: "Mapping[str, Mapping[str, Trace]]") -> "Iterator[tuple[Trace, Trace]]":
+    """Yield every recipe's traces, two sides at a time."""
+    from nst_spec.errors import NstError
+
+    for (name, first), (other, second) in itertools.combinations(sides.items(), 2):
+        if len(first) == len(second) == 1:
+            yield next(iter(first.values())), next(iter(second.values()))
+            continue
+        if first.keys() != second.keys():
+            raise NstError(f"the recipes differ: {name} has {', '.join(first)}; {other} has {', '.join(second)}")
+        for recipe in first:
+            yield first[recipe], second[recipe]
+
+
+def _conclude(
+    pairs: "Sequence[tuple[Trace, Trace]]",
+    commands: list[str],
+    notes: list[str],
+    *,
+    as_json: bool,
+    layers: bool,
+    report: Path | None,
+) -> None:
+    """Compare, print, write the report, and end with the exit code."""
+    from compare import table
+    from compare.diff import Result, diff
+
+    comparisons = [diff(first, second) for first, second in pairs]
+    ok = all(comparison.ok for comparison in comparisons)
+    result = Result(nst=nst.__version__, ok=ok, notes=notes, commands=commands, comparisons=comparisons)
+    if report:
+        from compare import report as html
+
+        make_folder(report)
+        html.write(report / "report.html", result, pairs)
+        warn(f"the report is {report / 'report.html'}")
+    if as_json:
+        click.echo(result.model_dump_json())
+    else:
+        table.show(result, all_layers=layers)
+    if not ok:
+        raise click.exceptions.Exit(OUT_OF_TOLERANCE)

@@ -1,0 +1,99 @@
+"""What the commands have in common: groups of options, messages, checks."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nst.options import RECIPE_OPTIONS
+
+
+def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command every option of the recipe table, `--recipe` and `--set`."""
+    for option in reversed(RECIPE_OPTIONS):
+        # None tells a command that the option was not given, so that the recipe's own value stands.
+        kind: dict[str, Any] = {"type": option.type} if option.type is not bool else {"is_flag": True, "default": None}
+        flag = option.flag if option.type is not bool else f"{option.flag}/--no-{option.name}"
+        command = click.option(flag, option.name, help=option.help, **kind)(command)
+    command = click.option("--set", "set_", multiple=True, metavar="KEY=VALUE", help="Any other recipe key.")(command)
+    return click.option("--recipe", help="Recipe, or FILE.toml; see `nst recipes`.")(command)
+
+
+def machine_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that choose weights, device and arithmetic; nst.api.prepare has their defaults."""
+    for option in reversed(
+        [
+            click.option("--weights", help="Weight set or file; see `nst weights list`."),
+            click.option("--device", help="auto, cpu, cuda or mps."),
+            click.option("--dtype", help="float32 or float64."),
+            click.option("--precision", help="Multiply in fp32, tf32 (a GPU's) or bf16; fp32 if not given."),
+            click.option("--threads", type=int, help="CPU threads."),
+            click.option("--offline", is_flag=True, help="Never download."),
+            click.option("--allow-large", is_flag=True, help="Accept images over 300 megapixels."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def backend_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the choice of the backend."""
+    return click.option("--backend", help="torch, tf or reference; the installed one, torch if both.")(command)
+
+
+def output_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options about the picture it writes."""
+    for option in reversed(
+        [
+            click.option("-o", "--output", type=click.Path(path_type=Path), help="The picture to write."),
+            click.option("--force", is_flag=True, help="Replace existing files."),
+            click.option(
+                "--save-every",
+                type=click.IntRange(min=1),
+                metavar="N",
+                help="Also save every N steps, at the scale's size.",
+            ),
+            click.option("--quiet", is_flag=True, help="Say nothing but warnings, errors and the picture's name."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def warn(message: str) -> None:
+    """Print a message to stderr."""
+    click.echo(f"nst: {message}", err=True)
+
+
+def say(quiet: bool) -> Callable[[str], None]:
+    """Return `warn`, or what swallows messages."""
+    return (lambda message: None) if quiet else warn
+
+
+def check_new(path: Path, force: bool) -> None:
+    """Raise NstError where the file exists and may not be replaced."""
+    from nst_spec.errors import NstError
+
+    if path.exists() and not force:
+        raise NstError(f"{path}: exists already; --force overwrites it")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder unless it is there; raises NstError where that is not possible."""
+    from nst_spec.errors import NstError
+
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NstError(f"{path}: {error.strerror}") from error
+
+
+def keywords(given: dict[str, Any], *, quiet: bool = False) -> dict[str, Any]:
+    """Return the keywords of nst.api.prepare for the options of a command."""
+    from nst_spec.recipe import parse_setting
+
+    named = {name: value for name, value in given.items() if value is not None and name != "set_"}
+    # A later --set wins over an earlier one, and a named option over both.
+    settings = dict(map(parse_setting, given["set_"]))
+    return named | {"settings": settings, "say": say(quiet), "warn": warn}

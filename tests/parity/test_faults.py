@@ -1,0 +1,313 @@
+"""Planted faults: every trap of the field, one at a time, in one backend. The comparison must fail and name the place.
+
+A comparison that cannot fail is worth nothing. Each fault names the recipe, the size and the images on which it shows.
+"""
+
+import dataclasses
+import importlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from compare.diff import diff
+from compare.record import record
+from nst_spec import backend as backends
+from nst_spec import generator, preprocessing, recipe, weights
+from nst_spec.images import Picture
+from nst_spec.run import Inputs
+from tests.conftest import NARROW, smooth_image
+
+SMOOTH = smooth_image(40, 56, 1), smooth_image(48, 44, 2)
+ODD = smooth_image(37, 51, 1), smooth_image(48, 44, 2)
+
+
+def blocks(seed):
+    """Flat squares of 8 pixels, on whose equal activations maximum pooling ties."""
+    return np.repeat(np.repeat(generator.integers(seed, 35).reshape(5, 7, 1) % 5 / 4.0, 8, axis=0), 8, axis=1).repeat(
+        3, axis=2
+    )
+
+
+FLAT = blocks(1), blocks(2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """What is planted, on what it shows, and what the comparison must say.
+
+    `change` maps the problem that the backend is given to the one that it wrongly computes; `plant` is for faults that
+    no recipe can describe: it patches the backend's modules.
+    """
+
+    recipe: str
+    quantity: str
+    where: str
+    hint: str
+    change: Callable | None = None
+    plant: Callable | None = None
+    settings: dict = dataclasses.field(default_factory=dict)
+    images: tuple = SMOOTH
+    dtype: str = "float32"
+    steps: int = 0
+
+
+def as_if(**settings):
+    """The backend computes as if the recipe said something else."""
+    settings = {key.replace("__", "."): value for key, value in settings.items()}
+    return lambda problem: dataclasses.replace(problem, recipe=recipe.override(problem.recipe, settings))
+
+
+def with_array(name, change):
+    """The backend has another array in its weights."""
+
+    def changed(problem):
+        arrays = dict(problem.weights.arrays)
+        arrays[name] = change(arrays[name])
+        return dataclasses.replace(problem, weights=dataclasses.replace(problem.weights, arrays=arrays))
+
+    return changed
+
+
+def other_weights(problem):
+    return dataclasses.replace(problem, weights=weights.random_weights(NARROW, seed=1))
+
+
+def rounded_weights(problem):
+    """Eleven bits, as TensorFloat-32 keeps."""
+    arrays = {}
+    for name, array in problem.weights.arrays.items():
+        fraction, exponent = np.frexp(array)
+        arrays[name] = np.ldexp(np.round(fraction * 2**11) / 2**11, exponent).astype(np.float32)
+    return dataclasses.replace(problem, weights=dataclasses.replace(problem.weights, arrays=arrays))
+
+
+def raw_taps_rectified(monkeypatch, package):
+    """The ReLU works in place, or the convolution rectifies its own output."""
+    network = importlib.import_module(f"{package}.network").Network
+    method = "forward" if package == "nst_torch" else "__call__"
+    original = getattr(network, method)
+
+    def faulty(self, x, wanted=None):
+        features = original(self, x, wanted)
+        return {layer: value * (value > 0) if layer.startswith("conv") else value for layer, value in features.items()}
+
+    if package == "nst_torch":
+        monkeypatch.setattr(network, method, faulty)
+    else:
+        import tensorflow as tf
+
+        monkeypatch.setattr(
+            network,
+            method,
+            lambda self, x, wanted=None: {
+                layer: tf.nn.relu(value) if layer.startswith("conv") else value
+                for layer, value in original(self, x, wanted).items()
+            },
+        )
+
+
+def rectified_taps_raw(monkeypatch, package):
+    """The tap is taken from the convolution that comes before its ReLU."""
+    network = importlib.import_module(f"{package}.network").Network
+    method = "forward" if package == "nst_torch" else "__call__"
+    original = getattr(network, method)
+
+    def faulty(self, x, wanted=None):
+        wanted = self.taps if wanted is None else wanted
+        raw = {layer: layer.replace("relu", "conv") for layer in wanted}
+        features = original(self, x, [*wanted, *raw.values()])
+        return {layer: features[raw[layer]] for layer in wanted}
+
+    monkeypatch.setattr(network, method, faulty)
+
+
+def rgb_for_bgr(monkeypatch, package):
+    original = preprocessing.affine
+
+    def faulty(source, target):
+        return dataclasses.replace(original(source, target), order=(0, 1, 2))
+
+    monkeypatch.setattr(preprocessing, "affine", faulty)
+
+
+def last_of_equals(monkeypatch, package):
+    """Of equal maxima the last one receives the gradient."""
+    network = importlib.import_module(f"{package}.network")
+    original = network._pooling_layer
+    if package == "nst_torch":
+        import torch
+
+        class Backwards(torch.nn.Module):
+            def __init__(self, layer):
+                super().__init__()
+                self.layer = layer
+
+            def forward(self, x):
+                return self.layer(x.flip(2, 3)).flip(2, 3)
+
+        monkeypatch.setattr(network, "_pooling_layer", lambda pooling: Backwards(original(pooling)))
+    else:
+        import tensorflow as tf
+
+        def faulty(pooling, **settings):
+            layer = original(pooling, **settings)
+            turn = lambda x: tf.reverse(x, axis=[1, 2])  # noqa: E731
+            return lambda x: turn(layer(turn(x))) if not hasattr(x, "_keras_history") else layer(x)
+
+        monkeypatch.setattr(network, "_pooling_layer", faulty)
+
+
+def gradient_step_first(monkeypatch, package):
+    """L-BFGS takes its first step along the whole gradient, not along min(1, 1/|g|_1) of it."""
+    rule = importlib.import_module(f"{package}.optimizers").LBFGS
+    original = rule.update
+
+    def faulty(self, *gradient):
+        if getattr(self, "moved", False):
+            return original(self, *gradient)
+        self.moved = True
+        if gradient:
+            return self.variable.assign_sub(0.1 * gradient[0])
+        return self.variable.sub_(0.1 * self.variable.grad)
+
+    monkeypatch.setattr(rule, "update", faulty)
+
+
+def epsilon_under_the_root(monkeypatch, package):
+    rule = importlib.import_module(f"{package}.optimizers").Adam
+
+    def faulty(self, *gradient):
+        s = self.settings
+        g = gradient[0] if gradient else self.variable.grad
+        self.t += 1
+        self.m = s.beta1 * (self.m if self.t > 1 else 0) + (1 - s.beta1) * g
+        self.v = s.beta2 * (self.v if self.t > 1 else 0) + (1 - s.beta2) * g * g
+        root = (self.v / (1 - s.beta2**self.t) + s.epsilon) ** 0.5
+        step = s.lr / (1 - s.beta1**self.t) * self.m / root
+        return self.variable.assign_sub(step) if gradient else self.variable.sub_(step)
+
+    monkeypatch.setattr(rule, "update", faulty)
+
+
+SHALLOW = {"content.taps": "relu2_1", "style.taps": "relu1_1,relu2_1"}
+
+FAULTS = {
+    "T1: raw tap rectified": Fault("pytorch-tutorial", "output of", "conv1_1", "T1", plant=raw_taps_rectified),
+    "T1: rectified tap raw": Fault("gatys2016", "output of", "relu1_1", "T1", plant=rectified_taps_raw),
+    "T2: optimised in another space": Fault(
+        "udacity2018", "total of", "tv", "space 'unit'", change=as_if(space="unit"), steps=8
+    ),
+    "T2: another step": Fault(
+        "udacity2018",
+        "image after",
+        "step 5",
+        "T2",
+        change=as_if(optimizer__lr=0.003 / 0.229),
+        steps=8,
+    ),
+    "T3: Gram divisor": Fault(
+        "gatys2016",
+        "target Gram matrix of",
+        "relu1_1",
+        "as if divided by 'elements'",
+        change=as_if(style__gram="elements"),
+    ),
+    "T4: style-term divisor": Fault(
+        "gatys2016", "style term of", "relu1_1", "form were 'mean'", change=as_if(style__term="mean")
+    ),
+    "T5: Adam's epsilon, the other convention": Fault(
+        "dye2023", "image after", "step 5", "T5", change=as_if(optimizer__convention="hat"), steps=8, dtype="float64"
+    ),
+    "epsilon under the root": Fault(
+        "dye2023", "image after", "step 5", "T5", plant=epsilon_under_the_root, steps=8, dtype="float64"
+    ),
+    "T6: first step of L-BFGS": Fault(
+        "gatys-notebook", "image after", "step 5", "T6", plant=gradient_step_first, steps=8, dtype="float64"
+    ),
+    "T7: ties": Fault(
+        "pytorch-blog", "gradient by", "relu1_2", "T7", plant=last_of_equals, images=FLAT, settings=SHALLOW
+    ),
+    "T8: odd sizes": Fault(
+        "pytorch-blog", "output of", "pool1", "T8", change=as_if(pooling__rounding="ceil"), images=ODD
+    ),
+    "T9: other weights": Fault("gatys2016", "output of", "conv1_1", "T9", change=other_weights),
+    "T9: other preprocessing": Fault(
+        "gatys2016",
+        "output of",
+        "input",
+        "T9",
+        change=lambda problem: dataclasses.replace(problem, preprocessing="caffe-256"),
+    ),
+    "RGB for BGR": Fault("tf-tutorial", "output of", "input", "BGR", plant=rgb_for_bgr),
+    "T10: TensorFloat-32": Fault("gatys2016", "output of", "conv1_1", "T10", change=rounded_weights),
+    "transposed kernel": Fault(
+        "gatys2016",
+        "output of",
+        "conv3_2",
+        "transposed",
+        change=with_array("conv3_2.weight", lambda kernel: kernel.transpose(0, 1, 3, 2)),
+    ),
+    "swapped channels of a kernel": Fault(
+        "gatys2016",
+        "output of",
+        "conv2_1",
+        "transposed",
+        change=with_array("conv2_1.weight", lambda kernel: kernel[:, ::-1].copy()),
+    ),
+    "dropped bias": Fault(
+        "gatys2016", "output of", "conv2_2", "bias", change=with_array("conv2_2.bias", np.zeros_like)
+    ),
+    "average for maximum pooling": Fault(
+        "pytorch-blog", "output of", "pool1", "pools otherwise", change=as_if(pooling__kind="average")
+    ),
+    "weight of a tap": Fault(
+        "gatys2016",
+        "style term of",
+        "relu3_1",
+        "weight of a tap",
+        change=as_if(style__taps="relu1_1,relu2_1,relu3_1=0.3,relu4_1,relu5_1"),
+    ),
+    "content term": Fault(
+        "gatys2016", "content term of", "relu4_2", "form were 'sum'", change=as_if(content__term="sum")
+    ),
+    "form of the total variation": Fault("default", "total of", "tv", "form 'l1'", change=as_if(tv__form="l1")),
+    "alpha": Fault("gatys2016", "total of", "loss", "alpha", change=as_if(alpha=2.0)),
+}
+
+
+def traced(fault, backend, weight_set):
+    content, style = (Picture(image, f"{number}.png", "") for number, image in enumerate(fault.images))
+    chosen = recipe.override(
+        recipe.load(fault.recipe),
+        {"size.rule": "long-edge", "size.pixels": max(fault.images[0].shape), "steps": fault.steps} | fault.settings,
+    )
+    space = weights.preprocessing_for(chosen.preprocessing, chosen.weights, weight_set)
+    return record(backend, chosen, Inputs(content, style, weight_set, space), version="0")
+
+
+def coarse(weight_set):
+    """Weights of few bits, so that what is flat stays exactly flat whatever the order of summation."""
+    arrays = {name: np.round(array * 64) / 64 for name, array in weight_set.arrays.items()}
+    return dataclasses.replace(weight_set, arrays=arrays)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_is_caught_and_named(name, backend, backend_name, narrow_weights, monkeypatch):
+    fault = FAULTS[name]
+    weight_set = coarse(narrow_weights) if fault.images is FLAT else narrow_weights
+    oracle = traced(fault, backends.load("reference", dtype=fault.dtype), weight_set)
+    healthy = diff(traced(fault, backend(fault.dtype), weight_set), oracle)
+    assert healthy.ok, f"without the fault: {healthy.first}"
+
+    package = {"torch": "nst_torch", "tf": "nst_tf"}[backend_name]
+    if fault.plant:
+        fault.plant(monkeypatch, package)
+    else:
+        module = importlib.import_module(f"{package}.backend")
+        original = module.Objective
+        monkeypatch.setattr(module, "Objective", lambda problem, **rest: original(fault.change(problem), **rest))
+    found = diff(traced(fault, backend(fault.dtype), weight_set), oracle)
+    assert not found.ok
+    assert (found.first.quantity, found.first.where) == (fault.quantity, fault.where), f"{found.first}: {found.hint}"
+    assert fault.hint in (found.hint or "")
