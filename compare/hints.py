@@ -14,6 +14,13 @@ from nst_spec import losses, preprocessing
 CLOSE = 1e-4
 """How well a pattern must fit, relative to the norm: above float32's rounding, far below any fault's effect."""
 
+ROUNDING = {
+    5e-6: "single precision, or a convolution that is faster and less exact (oneDNN, Winograd)",
+    2e-3: "TensorFloat-32 (T10)",
+    2e-2: "bfloat16",
+}
+"""What an error smaller than this may come from, and a fault in the formulas hardly ever does."""
+
 
 def hint(a: Trace, b: Trace, quantity: str, where: str) -> str | None:
     """Return what may explain the first quantity that is out, or None.
@@ -43,19 +50,15 @@ def _output(a: Trace, b: Trace, layer: str) -> str | None:
     means = np.bincount(channels, offset) / np.maximum(np.bincount(channels), 1)
     if layer.startswith("conv") and _close(offset, means[channels]):
         return f"{layer} is off by a constant in each channel: its bias is dropped or another one"
-    rounding = np.linalg.norm(received - expected) / np.linalg.norm(expected)
-    if rounding < _ROUNDING["bf16"]:
-        name = "TensorFloat-32 (T10)" if rounding < _ROUNDING["tf32"] else "bfloat16"
-        return f"an error of this size from {layer} on looks like {name}: see the switches of both sides"
+    error = float(np.linalg.norm(received - expected) / np.linalg.norm(expected))
+    for most, arithmetic in ROUNDING.items():
+        if error < most:
+            return f"an error of this size from {layer} on looks like {arithmetic}: see the switches of both sides"
     if layer.startswith("pool"):
         return f"{layer} pools otherwise: maximum against average, or incomplete windows at the border (T8)"
     if layer.startswith("relu"):
         return f"{layer} rectifies otherwise: its input agrees"
     return f"the input of {layer} agrees: its kernel is transposed, or the weights are others (T9)"
-
-
-_ROUNDING = {"tf32": 2e-3, "bf16": 2e-2}
-"""Relative errors that these precisions stay under, and a fault in the arithmetic hardly ever does."""
 
 
 def _shape(a: Trace, b: Trace, layer: str) -> str:
@@ -67,15 +70,13 @@ def _input(a: Trace, b: Trace) -> str:
     received, expected = (trace.arrays["output/input"].astype(np.float64) for trace in (a, b))
     if received.shape != expected.shape:
         return "the images have different sizes: resized differently (T11)"
-    for order in itertools.permutations(range(3)):
+    for order in itertools.permutations(range(3)):  # the identity first
         fits = [_line(expected[..., channel], received[..., c]) for c, channel in enumerate(order)]
-        if all(fit is not None for fit in fits) and order != (0, 1, 2):
-            names = "".join("RGB"[channel] for channel in order)
-            return f"the channels are permuted, {names} for RGB: BGR against RGB (T9)"
-    fits = [_line(expected[..., c], received[..., c]) for c in range(3)]
-    if all(fit is not None for fit in fits):
-        scales = ", ".join(f"{fit[0]:.4g} x + {fit[1]:.4g}" for fit in fits if fit)
-        return f"the network's input is in another pixel space, channel by channel {scales}: preprocessing (T2, T9)"
+        lines = [fit for fit in fits if fit is not None]
+        if len(lines) == len(order):
+            scales = ", ".join(f"{scale:.4g} x + {offset:.4g}" for scale, offset in lines)
+            what = "in another pixel space" if order == (0, 1, 2) else "with other channels, BGR against RGB"
+            return f"the network is fed {what} (channel by channel {scales}): preprocessing (T2, T9)"
     return "the images themselves differ: decoded or resized differently (T11)"
 
 

@@ -1,7 +1,7 @@
 """Recording: what a backend computes for one recipe and one pair of images, as a trace."""
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +87,7 @@ def environment(backend: Backend, version: str) -> Environment:
 
 
 def one_ulp_away(step: int, image: Image) -> Image:
-    """Return the image with every value moved up or down by one unit in its last place, at random, another way each step.
+    """Return the image with every value moved by one unit in its last place, up or down at random, step by step anew.
 
     At every step and not at the start alone, since backends round at every step: a single offset, which a backend
     rounds alike ever after, misses most of what L-BFGS makes of rounding, and what a choice that flips makes of it.

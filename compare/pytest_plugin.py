@@ -1,0 +1,53 @@
+"""A pytest fixture for other projects: it runs `nst compare` and fails where the backends part."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+if TYPE_CHECKING:
+    from compare.diff import Result
+
+
+class Compare(Protocol):
+    """What the fixture `nst_compare` is."""
+
+    def __call__(self, content: str | Path, style: str | Path, **options: object) -> "Result":
+        """Compare the backends and return the result.
+
+        `options` are those of `nst compare`: nst_compare("photo.jpg", "painting.jpg", recipe="gatys2016", size=96).
+
+        The test fails, naming the first difference, where an error is out of tolerance, and where it cannot run.
+        """
+
+
+@pytest.fixture
+def nst_compare() -> Compare:
+    """Hold the backends to each other: nst_compare(content, style, recipe=..., size=..., dtype=...)."""
+    return _compare
+
+
+def _compare(content: str | Path, style: str | Path, **options: object) -> "Result":
+    # Imported here: every pytest session in an environment with nst loads this module.
+    from compare.diff import Result
+
+    flags = [
+        word
+        for name, value in options.items()
+        for word in ([f"--{name.replace('_', '-')}"] if value is True else [f"--{name.replace('_', '-')}", str(value)])
+    ]
+    command = [sys.executable, "-m", "nst", "compare", str(content), str(style), *flags, "--json", "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if not done.stdout:
+        pytest.fail(f"nst compare could not run: {done.stderr.strip()}")
+    result = Result.model_validate_json(done.stdout)
+    failures = [
+        f"{found.recipe}, {found.sides[0].title} against {found.sides[1].title}: {found.first}; {found.hint}"
+        for found in result.comparisons
+        if not found.ok
+    ]
+    if failures:
+        pytest.fail("\n".join(failures))
+    return result

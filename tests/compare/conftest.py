@@ -1,0 +1,31 @@
+import pytest
+
+from compare.record import record
+from nst_spec import backend as backends
+from nst_spec import recipe
+from nst_spec.images import Picture
+from nst_spec.run import Inputs
+from tests.conftest import smooth_image
+
+
+@pytest.fixture(scope="session")
+def inputs(narrow_weights):
+    content, style = (Picture(smooth_image(32, 40, seed), f"{seed}.png", str(seed)) for seed in (1, 2))
+    return Inputs(content, style, narrow_weights, "caffe")
+
+
+@pytest.fixture(scope="session")
+def traced(inputs):
+    """Record a trace with the oracle: traced('gatys2016', **settings of the recipe)."""
+
+    def make(name="default", dtype="float64", runs=True, **settings):
+        chosen = recipe.override(recipe.load(name), {"size.pixels": 32, "steps": 6} | settings)
+        backend = backends.load("reference", dtype=dtype)
+        return record(backend, chosen, inputs, version="0", runs=runs)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trace(traced):
+    return traced()

@@ -1,0 +1,216 @@
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import compare
+from compare.diff import Result, diff
+from compare.tolerances import TOLERANCES
+from nst_spec.errors import NstError
+
+
+def changed(trace, name, change):
+    return dataclasses.replace(trace, arrays={**trace.arrays, name: change(trace.arrays[name])})
+
+
+def by(factor):
+    return lambda array: array * factor
+
+
+def test_a_trace_agrees_with_itself_exactly(trace):
+    found = diff(trace, trace)
+    assert found.ok
+    assert found.first is None
+    assert found.flips == 0
+    assert [layer.layer for layer in found.layers][:3] == ["input", "conv1_1", "relu1_1"]
+    assert all(layer.output.error == layer.slope.error == 0.0 for layer in found.layers)
+    assert [layer.layer for layer in found.layers if layer.gram] == [f"relu{block}_1" for block in range(1, 6)]
+    assert [layer.layer for layer in found.layers if layer.content_term] == ["relu4_2"]
+    assert found.trajectory.ratio.error == 0.0
+
+
+def test_an_error_is_the_norm_of_the_difference_over_the_norm(trace):
+    found = diff(changed(trace, "gradient", by(1 + 3e-9)), trace)
+    assert found.gradient.error == pytest.approx(3e-9)
+    assert str(found.first) == "gradient by the image: 3.0e-09, limit 1e-12"
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [
+        ("output/conv3_2", "output of conv3_2"),
+        ("facts/output/conv3_3", "output of conv3_3"),
+        ("slope/relu2_1", "gradient by relu2_1"),
+        ("gram/relu2_1", "Gram matrix of relu2_1"),
+        ("target/relu3_1", "target Gram matrix of relu3_1"),
+        ("term/style/relu4_1", "style term of relu4_1"),
+        ("term/content/relu4_2", "content term of relu4_2"),
+        ("term/tv", "total of tv"),
+        ("total/loss", "total of loss"),
+    ],
+)
+def test_whatever_is_out_is_found_and_named(name, first, trace):
+    found = diff(changed(trace, name, by(1.001)), trace)
+    assert not found.ok
+    assert str(found.first).startswith(f"{first}:")
+    assert found.hint
+
+
+def moved(trace, step, factor):
+    """A fault moves the run and the nudged run alike."""
+    for name in ("run", "nudged"):
+        trace = changed(trace, f"{name}/image/{step}", by(factor))
+    return trace
+
+
+def test_a_run_that_goes_elsewhere_is_found_and_named(trace):
+    found = diff(moved(trace, 5, 1.001), trace)
+    assert not found.ok
+    assert str(found.first).startswith("image after step 5:")
+    assert found.hint
+
+
+def test_the_first_of_several_is_the_first_in_the_order_of_computation(trace):
+    broken = trace
+    for name in ("gradient", "slope/relu1_1", "term/style/relu5_1", "output/conv4_3", "gram/relu5_1"):
+        broken = changed(broken, name, by(2.0))
+    assert str(diff(broken, trace).first).startswith("output of conv4_3")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["gradient", "output/conv1_1", "term/tv", "gram/relu1_1", "run/image/6"])
+def test_what_is_not_finite_is_out(name, value, trace):
+    found = diff(changed(trace, name, by(value)), trace)
+    assert not found.ok
+    assert found.first.measure.error is None
+    json.loads(found.model_dump_json())
+
+
+def test_a_term_near_zero_is_judged_beside_its_energy(trace):
+    # As of an image that is nearly the content image: both sides' terms are rounding.
+    near = [changed(trace, "term/content/relu4_2", lambda _, value=value: np.array(value)) for value in (1e-20, 3e-20)]
+    measure = next(layer.content_term for layer in diff(*near).layers if layer.content_term)
+    assert measure.error == pytest.approx(2e-20)  # the term is relative to its energy, which makes that 1
+
+
+def flip(array):
+    bits = np.unpackbits(array)
+    bits[[3, 17]] ^= 1
+    return np.packbits(bits)
+
+
+def test_choices_that_differ_are_counted_and_loosen_the_gradients_before_them_alone(trace):
+    found = diff(changed(trace, "choices/relu3_2", flip), trace)
+    choices = {layer.layer: layer.choices for layer in found.layers}
+    assert choices["relu3_2"].differing == found.flips == 2
+    assert choices["relu3_2"].of == math.prod(trace.header.shapes["relu3_2"])
+    strict, loose = (TOLERANCES.limit("float64", name) for name in ("gradient", "flipped-gradient"))
+    limits = {layer.layer: layer.slope.limit for layer in found.layers}
+    assert strict < loose
+    assert (limits["conv3_2"], limits["relu3_2"], limits["input"]) == (loose, strict, loose)
+    assert found.gradient.limit == loose
+
+
+def test_choices_of_maximum_pooling_are_counted_by_window(traced):
+    trace = traced("pytorch-blog", runs=False)
+    # Bits 3 and 17 belong to windows 1 and 8.
+    found = diff(changed(trace, "choices/pool1", flip), trace)
+    assert {layer.layer: layer.choices for layer in found.layers}["pool1"].differing == 2
+
+
+def test_a_run_is_judged_by_its_distance_from_itself(trace):
+    own = trace.arrays["nudged/image/6"] - trace.arrays["run/image/6"]
+    for factor, ok in ((5.0, True), (20.0, False)):
+        moved = changed(trace, "run/image/6", lambda image, factor=factor: image + factor * own)
+        # Its own distance from the nudged run moves along.
+        moved = changed(moved, "nudged/image/6", lambda image, factor=factor: image + factor * own)
+        found = diff(moved, trace)
+        assert found.ok is ok
+        assert found.trajectory.ratio.error == pytest.approx(factor, rel=1e-3)
+        step = found.trajectory.steps[-1]
+        assert (step.step, step.ok) == (6, ok)
+        assert step.distance == pytest.approx(factor * step.own_distances[1], rel=1e-3)
+
+
+def test_the_first_steps_of_a_run_are_shown_and_not_judged(trace):
+    found = diff(moved(trace, 4, 1.5), trace)
+    assert found.ok
+    assert found.trajectory.steps[4].ratio > 1e6
+
+
+def test_without_a_run_on_one_side_there_is_none_to_judge(trace, traced):
+    assert diff(traced(runs=False), trace).trajectory is None
+    assert diff(trace, traced(runs=False)).ok
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"beta": 11.0}, r"recipe beta \(11.0 against 10.0\)"),
+        ({"size.pixels": 33}, r"content size \(\(33, 26\) against \(32, 26\)\)"),
+        ({"dtype": "float32"}, "dtype"),
+        ({"name": "gatys2016"}, "optimizer.kind"),
+        ({"preprocessing": "imagenet"}, "recipe preprocessing"),
+    ],
+)
+def test_traces_of_different_computations_are_refused(settings, message, trace, traced):
+    with pytest.raises(NstError, match=message):
+        diff(traced(**settings), trace)
+
+
+def test_other_weights_preprocessing_and_pixels_are_refused_with_the_whole_list(trace):
+    header = trace.header.model_copy(
+        update={
+            "weights": trace.header.weights.model_copy(update={"sha256": "f" * 64, "preprocessing": "imagenet"}),
+            "pixels": {**trace.header.pixels, "input/style": "e" * 64},
+        }
+    )
+    with pytest.raises(NstError) as refused:
+        diff(dataclasses.replace(trace, header=header), trace)
+    assert "weights (random ffffffffffff against" in str(refused.value)
+    assert "preprocessing (imagenet against caffe)" in str(refused.value)
+    assert "pixels of input/style (eeeeeeeeeeee against" in str(refused.value)
+
+
+def test_what_recipes_and_images_are_called_is_no_difference(trace):
+    header = trace.header.model_copy(
+        update={
+            "recipe": trace.header.recipe | {"name": "mine", "source": "me", "note": "n"},
+            "inputs": {"content": {"name": "b.png", "sha256": "0"}, "style": {"name": "c.png", "sha256": "1"}},
+        }
+    )
+    assert diff(dataclasses.replace(trace, header=header), trace).ok
+
+
+def test_the_least_precision_decides_the_limits(trace):
+    environment = trace.header.environment.model_copy(update={"precision": "bf16"})
+    coarse = dataclasses.replace(trace, header=trace.header.model_copy(update={"environment": environment}))
+    found = diff(changed(coarse, "output/conv1_1", by(1.01)), trace)
+    assert (found.profile, found.ok, found.trajectory.judged) == ("bf16", True, False)
+
+
+def test_the_schema_of_the_json_is_written_down():
+    written = json.loads(Path(compare.__file__).with_name("schema.json").read_text())
+    assert written == Result.model_json_schema(), "write compare/schema.json anew, and count schema_version up"
+
+
+def test_no_limit_is_looser_than_what_is_promised():
+    promised = {
+        "float64": dict.fromkeys(("output", "gram", "term", "gradient", "flipped-gradient"), 1e-11),
+        "float32": {"output": 2e-6, "gram": 2e-6, "term": 5e-6, "gradient": 1e-5, "flipped-gradient": 1e-2},
+    }
+    for profile, limits in promised.items():
+        for quantity, limit in limits.items():
+            assert TOLERANCES.limit(profile, quantity) <= limit, (profile, quantity)
+    assert TOLERANCES.trajectory.limit <= 10
+    assert TOLERANCES.first_step <= 5
+
+
+def test_every_limit_has_its_measurement_and_its_reason():
+    everything = [*TOLERANCES.profiles.values(), {"trajectory": TOLERANCES.trajectory}]
+    for tolerance in (tolerance for profile in everything for tolerance in profile.values()):
+        assert 0 < tolerance.measured < tolerance.limit
+        assert len(tolerance.reason) > 20

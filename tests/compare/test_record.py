@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+
+from compare.record import one_ulp_away, record
+from nst_spec import backend as backends
+from nst_spec import recipe, reference, run
+from tests.conftest import smooth_image
+
+
+def test_a_trace_holds_what_the_backend_computes(trace, inputs):
+    chosen = recipe.override(recipe.load("default"), {"size.pixels": 32, "steps": 6})
+    problem = run.problem_at(run.plan(chosen, inputs.content, inputs.style)[-1], chosen, inputs, "float64")
+    objective = reference.Objective(problem)
+    image = trace.arrays["image"]
+    evaluation, passes = objective.evaluate(image), objective.passes(image)
+    np.testing.assert_array_equal(trace.arrays["gradient"], evaluation.gradient)
+    assert trace.scalar("total/loss") == evaluation.losses.total
+    assert trace.scalar("term/style/relu3_1") == evaluation.losses.style_terms["relu3_1"]
+    np.testing.assert_array_equal(trace.arrays["gram/relu2_1"], evaluation.grams["relu2_1"])
+    np.testing.assert_array_equal(trace.arrays["target/relu2_1"], evaluation.targets["relu2_1"])
+    # 26 * 32 * 8 values are fewer than a sample.
+    np.testing.assert_array_equal(trace.arrays["output/relu1_2"], passes.outputs["relu1_2"].ravel())
+    np.testing.assert_array_equal(trace.arrays["slope/conv3_1"], passes.gradients["conv3_1"].ravel())
+    positive = np.unpackbits(trace.arrays["choices/relu4_1"])[: passes.outputs["relu4_1"].size]
+    np.testing.assert_array_equal(positive.reshape(passes.outputs["relu4_1"].shape), passes.outputs["conv4_1"] > 0)
+    assert trace.arrays["facts/output/conv2_1"][1] == pytest.approx(np.std(passes.outputs["conv2_1"]))
+
+
+def test_the_judged_image_leaves_no_term_at_zero(trace):
+    terms = trace.under("term")
+    assert {"content/relu4_2", "style/relu1_1", "tv"} <= set(terms)
+    assert all(value > 0 for value in terms.values())
+
+
+def test_the_run_is_the_one_a_user_gets(trace, inputs):
+    chosen = recipe.override(recipe.load("default"), {"size.pixels": 32, "steps": 6})
+    outcome = run.run(backends.load("reference", dtype="float64"), chosen, inputs)
+    np.testing.assert_array_equal(trace.arrays["run/result"], outcome.image)
+    np.testing.assert_array_equal(trace.arrays["run/loss"], [losses.total for losses in outcome.losses])
+    assert set(trace.under("run/image")) == {str(step) for step in range(7)}
+
+
+def test_the_nudged_run_is_another_one_very_near(trace):
+    for step in range(1, 7):
+        a, b = trace.arrays[f"run/image/{step}"], trace.arrays[f"nudged/image/{step}"]
+        assert 0 < np.abs(a - b).max() < 1e-6
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_pixel_moves_by_one_unit_in_the_last_place(dtype):
+    image = smooth_image(20, 30, 1).astype(dtype)
+    image[0] = 0.0
+    moved = one_ulp_away(0, image)
+    assert moved.dtype == image.dtype
+    bright = image > 0.01
+    assert (np.abs(moved - image)[bright] == np.spacing(image[bright])).all()
+    assert (moved != image).all()
+    assert 0.4 < (moved > image).mean() < 0.6
+    assert not np.array_equal(one_ulp_away(1, image) > image, moved > image)
+
+
+def test_images_can_be_kept_now_and_then_and_layers_whole(inputs):
+    chosen = recipe.override(recipe.load("default"), {"size.pixels": 40, "steps": 5})
+    found = record(backends.load("reference"), chosen, inputs, version="0", every=2, whole=True)
+    assert set(found.under("run/image")) == {"0", "2", "4", "5"}
+    assert found.arrays["output/conv3_1"].shape == (8, 10, 32)
+
+
+def test_another_image_can_be_judged(inputs):
+    chosen = recipe.override(recipe.load("default"), {"size.pixels": 32})
+    image = smooth_image(26, 32, 9)
+    found = record(backends.load("reference", dtype="float64"), chosen, inputs, version="0", image=image, runs=False)
+    np.testing.assert_array_equal(found.arrays["image"], image)
+    assert not found.under("run")
+
+
+def test_ties_are_counted(inputs):
+    chosen = recipe.override(recipe.load("pytorch-blog"), {"size.pixels": 32})
+    oracle = backends.load("reference", dtype="float64")
+    flat = record(oracle, chosen, inputs, version="0", image=np.full((26, 32, 3), 0.5), runs=False)
+    lively = record(oracle, chosen, inputs, version="0", runs=False)
+    assert int(flat.arrays["ties/pool1"]) > 100
+    assert int(lively.arrays["ties/pool1"]) == 0

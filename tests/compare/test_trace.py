@@ -1,0 +1,76 @@
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from compare import trace as traces
+from nst_spec.errors import NstError
+
+
+def test_what_is_written_is_what_is_read(trace, tmp_path):
+    traces.write(tmp_path / "a.safetensors", trace)
+    again = traces.read(tmp_path / "a.safetensors")
+    assert again.header == trace.header
+    assert set(again.arrays) == set(trace.arrays)
+    for name, array in trace.arrays.items():
+        np.testing.assert_array_equal(again.arrays[name], array, err_msg=name)
+        assert again.arrays[name].shape == array.shape, name
+        assert again.arrays[name].dtype == array.dtype, name
+
+
+def test_any_program_can_read_it(trace, tmp_path):
+    traces.write(tmp_path / "a.safetensors", trace)
+    arrays = load_file(tmp_path / "a.safetensors")
+    assert arrays["gram/relu1_1"].shape == (8, 8)
+    assert arrays["gradient"].shape == (26, 32, 3)
+
+
+def test_a_large_layer_is_sampled_everywhere_and_a_small_one_kept_whole():
+    assert traces.positions(100).tolist() == list(range(100))
+    kept = traces.positions(10 * traces.SAMPLES)
+    assert len(kept) == traces.SAMPLES
+    assert all(kept // 10 == np.arange(traces.SAMPLES))
+    assert len(set(kept % 10)) == 10
+    array = np.arange(30.0 * traces.SAMPLES).reshape(2, -1, 3)
+    np.testing.assert_array_equal(traces.sample(array), array.ravel()[traces.positions(array.size)])
+
+
+def test_a_hash_tells_shape_type_and_values_apart():
+    a = np.arange(6.0)
+    others = [a.reshape(2, 3), a.astype(np.float32), a + 1]
+    assert len({traces.sha256(array) for array in (a, *others)}) == 4
+    assert traces.sha256(a.reshape(2, 3)) == traces.sha256(np.asfortranarray(a.reshape(2, 3)))
+
+
+def damaged(path, kind):
+    if kind == "text":
+        path.write_text("this is no trace")
+    elif kind == "no header":
+        save_file({"a": np.zeros(3)}, path)
+    elif kind == "other format":
+        save_file({"a": np.zeros(3)}, path, metadata={traces.METADATA_KEY: json.dumps({"format": 99})})
+    elif kind == "header":
+        save_file({"a": np.zeros(3)}, path, metadata={traces.METADATA_KEY: json.dumps({"format": traces.FORMAT})})
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("none", "no such file"),
+        ("text", "expected a trace"),
+        ("no header", "without a header"),
+        ("other format", "format 1, received 99"),
+        ("header", "header is damaged: environment"),
+    ],
+)
+def test_what_is_no_trace_is_named(kind, message, tmp_path):
+    path = tmp_path / "a.safetensors"
+    damaged(path, kind)
+    with pytest.raises(NstError, match=message):
+        traces.read(path)
+
+
+def test_a_folder_that_is_not_there_cannot_be_written_to(trace, tmp_path):
+    with pytest.raises(NstError, match="cannot be written"):
+        traces.write(tmp_path / "none" / "a.safetensors", trace)
