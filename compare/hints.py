@@ -42,7 +42,9 @@ def _output(a: Trace, b: Trace, layer: str) -> str | None:
     if a.header.shapes.get(layer) != b.header.shapes[layer]:
         return _shape(a, b, layer)
     received, expected = (trace.sample(f"output/{layer}").astype(np.float64) for trace in (a, b))
-    if _close(np.maximum(received, 0), np.maximum(expected, 0)):
+    if not np.isfinite(received).all():
+        return f"{layer} holds values that are not finite"
+    if _close(np.maximum(received, 0), np.maximum(expected, 0)) and not _close(received, expected):
         raw = "received" if received.min() < 0 else "expected"
         return f"the {raw} values of {layer} are not rectified, the others are: tap before or after ReLU (T1)"
     channels = positions(int(np.prod(b.header.shapes[layer]))) % b.header.shapes[layer][-1]
@@ -214,7 +216,7 @@ _EXPLANATIONS: Mapping[str, Callable[[Trace, Trace, str], str | None]] = {
     "Gram matrix of": _gram,
     "content term of": _term("content", losses.CONTENT_FACTORS),
     "style term of": _term("style", losses.STYLE_FACTORS),
-    "total of": _total,
+    "total": _total,
     "gradient by": _slope,
     "image after": _run,
 }

@@ -4,10 +4,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from compare import trace
-from compare.trace import Trace
 from nst_spec.errors import NstError
 
 EXTENSION = ".safetensors"
@@ -43,15 +40,3 @@ def run(python: str, arguments: Sequence[str], backend: str, say: Callable[[str]
 def command(python: str, arguments: Sequence[str]) -> str:
     """Return the command as a person types it."""
     return shlex.join(["nst", *arguments] if python == sys.executable else [python, "-m", "nst", *arguments])
-
-
-def read_traces(path: Path) -> dict[str, Trace]:
-    """Return the traces of a file or a folder, by the names of their recipes.
-
-    Raises NstError when there is none, or one cannot be read.
-    """
-    files = sorted(path.glob(f"*{EXTENSION}")) if path.is_dir() else [path]
-    if not files:
-        raise NstError(f"{path}: expected a trace or a folder with traces, received a folder without any")
-    traces = [trace.read(file) for file in files]
-    return {found.header.recipe["name"]: found for found in traces}

@@ -25,7 +25,7 @@ class Compare(Protocol):
 
 @pytest.fixture
 def nst_compare() -> Compare:
-    """Hold the backends to each other: nst_compare(content, style, recipe=..., size=..., dtype=...)."""
+    """Return the function that compares the backends on two pictures; `Compare.__call__` says how."""
     return _compare
 
 

@@ -30,13 +30,15 @@ def record(
     whole: bool = False,
     every: int = 1,
     runs: bool = True,
+    nudges: int = 1,
 ) -> Trace:
-    """Return the trace of a recipe: one image judged at the finest scale, and the run, twice.
+    """Return the trace of a recipe: one image judged at the finest scale, and the run, with its noise.
 
     `version` is this package's; `image` (H, W, 3) the one to judge, in [0, 1], resized if need be, None a blend of
     both inputs (the content image itself would leave the content term at zero, and its faults unseen); `whole` whether
     to keep the layers' maps instead of samples; `every` how many steps apart images are kept; `runs` whether there
-    are any.
+    are any; `nudges` how many more runs there are, whose images are moved before every step, in the first by one unit
+    in the last place, in the second by two, and so on.
 
     Raises NstError when an image is too small or a loss is not finite at the first step.
     """
@@ -51,7 +53,7 @@ def record(
     arrays: dict[str, Array] = {"input/content": problem.content, "input/style": problem.style, "image": judged}
     arrays |= _layers(passes, recipe.pooling, whole=whole)
     arrays |= _judgement(evaluation, objective.passes(problem.content).outputs)
-    arrays |= _runs(backend, recipe, inputs, every) if runs and recipe.steps else {}
+    arrays |= _runs(backend, recipe, inputs, every, nudges) if runs and recipe.steps else {}
     header = Header(
         format=FORMAT,
         environment=environment(backend, version),
@@ -86,15 +88,11 @@ def environment(backend: Backend, version: str) -> Environment:
     )
 
 
-def one_ulp_away(step: int, image: Image) -> Image:
-    """Return the image with every value moved by one unit in its last place, up or down at random, step by step anew.
-
-    At every step and not at the start alone, since backends round at every step: a single offset, which a backend
-    rounds alike ever after, misses most of what L-BFGS makes of rounding, and what a choice that flips makes of it.
-    """
-    up = (generator.integers(step, image.size) >> np.uint64(63)).reshape(image.shape) == 1
-    unit = np.spacing(np.maximum(np.abs(image), image.dtype.type(GREY_LEVEL)))
-    return np.asarray(np.where(up, image + unit, image - unit), image.dtype)
+def nudged(image: Image, units: int, seed: int) -> Image:
+    """Return the image with every value moved up or down, at random, by some units in its last place."""
+    up = (generator.integers(seed, image.size) >> np.uint64(63)).reshape(image.shape) == 1
+    move = units * np.spacing(np.maximum(np.abs(image), image.dtype.type(GREY_LEVEL)))
+    return np.asarray(np.where(up, image + move, image - move), image.dtype)
 
 
 def _layers(passes: Passes, pooling: Pooling, *, whole: bool) -> dict[str, Array]:
@@ -146,22 +144,34 @@ def _energy(values: Array) -> float:
     return float(np.sum(values.astype(np.float64) ** 2))
 
 
-def _runs(backend: Backend, recipe: Recipe, inputs: Inputs, every: int) -> dict[str, Array]:
+def _runs(backend: Backend, recipe: Recipe, inputs: Inputs, every: int, nudges: int) -> dict[str, Array]:
     first = run.problem_at(run.plan(recipe, inputs.content, inputs.style)[0], recipe, inputs, backend.dtype)
     start = run.initial_image(recipe, inputs, first).astype(backend.dtype)
-    starts = {"run": start, "nudged": one_ulp_away(0, start)}
-    ways: Mapping[str, run.Disturbance | None] = {"run": None, "nudged": one_ulp_away}
-    arrays: dict[str, Array] = {}
-    for name, disturb in ways.items():
-        images_kept: dict[int, Image] = {0: starts[name]}
+    outcome, arrays = _one_run(backend, recipe, inputs, every, start, None)
+    found = {f"run/{name}": array for name, array in arrays.items()} | {"run/result": outcome.image}
+    for units in range(1, nudges + 1):
+        # At every step and not at the start alone, since backends round at every step: a single offset, which a
+        # backend rounds alike ever after, misses most of what L-BFGS makes of rounding.
+        def disturb(step: int, image: Image, units: int = units) -> Image:
+            return nudged(image, units, seed=units * MOST_STEPS + step)
 
-        def keep(progress: Progress, kept: dict[int, Image] = images_kept) -> None:
-            if progress.step % every == 0 or progress.step == progress.steps:
-                kept[progress.step] = progress.image()
+        _, arrays = _one_run(backend, recipe, inputs, every, disturb(0, start), disturb)
+        found |= {f"nudged/{units}/{name}": array for name, array in arrays.items()}
+    return found
 
-        outcome = run.run(backend, recipe, inputs, keep, disturb)
-        arrays |= {f"{name}/image/{step}": image for step, image in images_kept.items()}
-        arrays[f"{name}/loss"] = np.array([step.total for step in outcome.losses])
-        if name == "run":
-            arrays["run/result"] = outcome.image
-    return arrays
+
+MOST_STEPS = 10**6
+"""Nudged runs of fewer steps have no random numbers in common."""
+
+
+def _one_run(
+    backend: Backend, recipe: Recipe, inputs: Inputs, every: int, start: Image, disturb: run.Disturbance | None
+) -> tuple[run.Outcome, dict[str, Array]]:
+    arrays: dict[str, Array] = {"image/0": start}
+
+    def keep(progress: Progress) -> None:
+        if progress.step % every == 0 or progress.step == progress.steps:
+            arrays[f"image/{progress.step}"] = progress.image()
+
+    outcome = run.run(backend, recipe, inputs, keep, disturb)
+    return outcome, arrays | {"loss": np.array([step.total for step in outcome.losses])}

@@ -85,7 +85,7 @@ def _render(**view: Any) -> str:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"error": _error, "limit": _limit, "place": _place, "value": _value}
+    environment.filters |= {"error": _error, "limit": _limit, "place": _place, "setting": _setting}
     template = resources.files("compare").joinpath("report.html.jinja").read_text(encoding="utf-8")
     return environment.from_string(template).render(**view)
 
@@ -102,10 +102,10 @@ def _limit(limit: float) -> str:
 
 
 def _place(first: First) -> str:
-    return TOTALS[first.where] if first.quantity == "total of" else f"{first.quantity} {first.where}"
+    return TOTALS[first.where] if first.quantity == "total" else f"{first.quantity} {first.where}"
 
 
-def _value(value: int | bool | str | None) -> str:
+def _setting(value: int | bool | str | None) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return "–" if value is None else str(value)
@@ -118,7 +118,7 @@ def _section(number: int, comparison: Comparison, traces: tuple[Trace, Trace]) -
     if trajectory:
         plots |= {
             "losses": _losses_plot(number, trajectory, names),
-            "distances": _distances_plot(number, trajectory, names, comparison.profile),
+            "distances": _distances_plot(number, trajectory, names),
         }
     return {
         "id": f"comparison-{number}",
@@ -224,6 +224,7 @@ STYLE: dict[str, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.unicode_minus": False,
     "grid.alpha": 0.15,
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
     "grid.color": INK,
@@ -308,11 +309,12 @@ def _layers_plot(number: int, layers: Sequence[Layer]) -> str:
 
 
 def _losses_plot(number: int, trajectory: Trajectory, names: tuple[str, str]) -> str:
-    positive = all(loss > 0 for losses in trajectory.losses for loss in losses)
+    positive = all(loss is not None and loss > 0 for losses in trajectory.losses for loss in losses)
 
     def draw(axes: "Axes") -> None:
         for losses, name, line in zip(trajectory.losses, names, SIDES, strict=True):
-            axes.plot(range(1, len(losses) + 1), losses, label=name, markevery=_every(losses), **line)
+            shown = np.array(losses, np.float64)  # None, a loss that is not finite, leaves a gap
+            axes.plot(range(1, len(losses) + 1), shown, label=name, markevery=_every(losses), **line)
         _step_by_step(axes, "total loss")
         if positive:
             axes.set_yscale("log")
@@ -321,11 +323,12 @@ def _losses_plot(number: int, trajectory: Trajectory, names: tuple[str, str]) ->
     return _plot(f"losses-{number}", HEIGHT, draw)
 
 
-def _distances_plot(number: int, trajectory: Trajectory, names: tuple[str, str], profile: str) -> str:
+def _distances_plot(number: int, trajectory: Trajectory, names: tuple[str, str]) -> str:
     steps = [step.step for step in trajectory.steps]
     distances = [step.distance for step in trajectory.steps]
     own = list(zip(*(step.own_distances for step in trajectory.steps), strict=True))
-    passing = _passing(trajectory, profile)
+    judged = [step for step in trajectory.steps if trajectory.judged and step.step >= TOLERANCES.first_step]
+    passing = {step.step: step.allowed for step in judged if step.allowed is not None}
     ends = _ends([*distances, *own[0], *own[1], *passing.values()])
 
     def draw(axes: "Axes") -> None:
@@ -343,18 +346,6 @@ def _distances_plot(number: int, trajectory: Trajectory, names: tuple[str, str],
     return _plot(f"distances-{number}", HEIGHT, draw)
 
 
-def _passing(trajectory: Trajectory, profile: str) -> dict[int, float]:
-    """Return the greatest distance that would pass, by step, where steps are judged."""
-    if not trajectory.judged:
-        return {}
-    rounding = float(np.finfo(profile).eps)
-    return {
-        step.step: trajectory.ratio.limit * max(rounding, *(own or 0.0 for own in step.own_distances))
-        for step in trajectory.steps
-        if step.step >= TOLERANCES.first_step
-    }
-
-
 def _ends(values: Iterable[float | None]) -> tuple[float, float]:
     """Return powers of ten between which all positive values lie, with a decade to spare below for zeros."""
     exponents = [math.log10(value) for value in values if value] or [0.0]
@@ -370,7 +361,7 @@ def _step_by_step(axes: "Axes", quantity: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.set(xlabel="step", ylabel=quantity)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
 
 
 def _every(points: Sequence[Any]) -> int:

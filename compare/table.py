@@ -124,5 +124,5 @@ def _choices(layer: Layer) -> str:
 
 def _number(measure: Measure) -> str:
     if measure.error is None:
-        return "not finite"
+        return "not comparable"
     return f"{measure.error:.1e}" if measure.limit < 1 else f"{measure.error:.2f}"

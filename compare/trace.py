@@ -14,9 +14,10 @@ The file is safetensors: arrays by name, and under the metadata key `nst-trace` 
     term/KIND/TAP, energy/KIND/TAP  a term's value, and the sum of squares of its target
     term/tv, total/content, total/style, total/loss
     gradient                        of the total loss by the judged image in [0, 1] RGB (H, W, 3)
-    run/loss, nudged/loss           the total loss of every step of the run, and of one whose images are moved by a unit
-                                    in the last place before each step, the first one too
-    run/image/STEP, nudged/image/STEP   the images that both start from (0), and those after some steps
+    run/loss, run/image/STEP        the total loss of every step of the run; the image it starts from (0), and those
+                                    after some of its steps (H, W, 3)
+    nudged/N/loss, nudged/N/image/STEP  the same of a run whose images are moved by N units in the last place before
+                                    each step, the first one too; N from 1
     run/result                      the picture that the run gave
 """
 
@@ -92,6 +93,11 @@ class Header(Part):
     style_size: tuple[int, int]
     shapes: dict[str, tuple[int, ...]]
 
+    @property
+    def steps(self) -> int:
+        """The steps of the recipe, whether they were run or not."""
+        return sum(scale["steps"] for scale in self.recipe["scales"])
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -112,6 +118,10 @@ class Trace:
     def under(self, prefix: str) -> dict[str, Array]:
         """Return the arrays whose names begin with `prefix/`, by the rest of their names."""
         return {name.removeprefix(f"{prefix}/"): a for name, a in self.arrays.items() if name.startswith(f"{prefix}/")}
+
+    def only(self, *names: str) -> "Trace":
+        """Return the trace with no other arrays than these, where it has them."""
+        return Trace(self.header, {name: self.arrays[name] for name in names if name in self.arrays})
 
     def sample(self, name: str) -> Array:
         """Return a layer's kept values (K,), the same positions whether all or some were kept."""

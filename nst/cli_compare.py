@@ -1,6 +1,5 @@
 """The commands of the cross-check: `trace` records one backend, `diff` compares two records, `compare` does it all."""
 
-import itertools
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,15 +14,12 @@ from nst.cli_options import backend_option, check_new, keywords, machine_options
 from nst.options import RECIPE_OPTIONS
 
 if TYPE_CHECKING:
-    from compare.trace import Trace
+    from compare.session import Judged
 
 OUT_OF_TOLERANCE = 1
 
 DEFAULTS = {"size.pixels": 128, "steps": 20}
 """Large enough for every layer to have many positions, small enough for the oracle, long enough for chaos to show."""
-
-REFERENCE_WORK = 2e11
-"""Multiply-adds that the oracle is asked for without being named: half a minute on two CPU cores."""
 
 
 @click.command(short_help="Record what one backend computes, for nst diff.")
@@ -36,6 +32,7 @@ REFERENCE_WORK = 2e11
 @click.option("--whole", is_flag=True, help="Keep every value of every layer, not a sample.")
 @click.option("--every", default=1, type=click.IntRange(min=1), help="Keep the run's images every so many steps.")
 @click.option("--no-run", is_flag=True, help="Judge one image only; no steps.")
+@click.option("--nudges", default=1, type=click.IntRange(min=1), help="How many nudged runs: 1, or 8 to look closer.")
 @click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors.")
 @backend_option
 @machine_options
@@ -50,13 +47,14 @@ def trace(
     whole: bool,
     every: int,
     no_run: bool,
+    nudges: int,
     quiet: bool,
     **given: Any,
 ) -> None:
     """Record what one backend computes: every layer, Gram matrix, term and gradient of one image, then a run.
 
     128 px and 20 steps unless --size and --steps say otherwise; the run is made twice, the second time with every
-    image moved by one unit in the last place. `nst diff` compares two records.
+    image moved by one unit in the last place, which shows how far rounding alone leads. `nst diff` compares records.
     """
     from compare import launch
     from compare import trace as traces
@@ -90,6 +88,7 @@ def trace(
             whole=whole,
             every=every,
             runs=not no_run,
+            nudges=nudges,
         )
         traces.write(path, found)
     click.echo(str(output))
@@ -101,15 +100,17 @@ def trace(
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--layers", is_flag=True, help="Show every layer, not the taps alone.")
 @click.option("--report", type=click.Path(path_type=Path), metavar="DIR", help="Write report.html into this folder.")
-def diff(first: Path, second: Path, as_json: bool, layers: bool, report: Path | None) -> None:
+@click.option("--force", is_flag=True, help="Replace an existing report.")
+def diff(first: Path, second: Path, as_json: bool, layers: bool, report: Path | None, force: bool) -> None:
     """Compare the trace FIRST with the trace SECOND, or folders of traces, and say where they part.
 
     Exit code 0: within the tolerances; 1: out of tolerance; 2: not comparable.
     """
-    from compare import launch
+    from compare.session import compare_files
 
-    pairs = list(_pairs({"first": launch.read_traces(first), "second": launch.read_traces(second)}))
-    _conclude(pairs, [f"nst diff {first} {second}"], [], as_json=as_json, layers=layers, report=report)
+    _check_report(report, force)
+    judged = list(compare_files(first, second))
+    _conclude(judged, [f"nst diff {first} {second}"], [], as_json=as_json, layers=layers, report=report)
 
 
 @click.command(short_help="Prove that both frameworks compute the same, or say where they part.")
@@ -127,6 +128,7 @@ def diff(first: Path, second: Path, as_json: bool, layers: bool, report: Path | 
 @click.option("--torch-python", metavar="PYTHON", help="The interpreter that runs torch; this one if not given.")
 @click.option("--tf-python", metavar="PYTHON", help="The interpreter that runs tf; this one if not given.")
 @click.option("--report", type=click.Path(path_type=Path), metavar="DIR", help="Write report.html and traces there.")
+@click.option("--force", is_flag=True, help="Replace an existing report.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--layers", is_flag=True, help="Show every layer, not the taps alone.")
 @click.option("--quiet", is_flag=True, help="Say nothing but the result, warnings and errors.")
@@ -140,6 +142,7 @@ def compare(
     torch_python: str | None,
     tf_python: str | None,
     report: Path | None,
+    force: bool,
     as_json: bool,
     layers: bool,
     quiet: bool,
@@ -150,51 +153,36 @@ def compare(
     128 px and 20 steps unless --size and --steps say otherwise. Exit code 0: within the tolerances; 1: out of
     tolerance; 2: could not run.
     """
-    from compare import launch
-    from nst_spec.errors import NstError
+    from compare.session import Session
 
-    pythons = {"torch": torch_python or sys.executable, "tf": tf_python or sys.executable}
+    _check_report(report, force)
+    all_recipes = given.pop("all_recipes")
     participants, notes = _participants(backends, torch_python, tf_python)
-    arguments = [content, style, *_arguments(given)]
-    sides: dict[str, Mapping[str, Trace]] = {}
-    commands = []
+    pythons = {"torch": torch_python or sys.executable, "tf": tf_python or sys.executable}
     with _folder(report) as folder:
+        session = Session([content, style, *_arguments(given)], folder, say(quiet), pythons, all_recipes, notes=notes)
         for backend in participants:
-            share: list[str] | None = []
-            if backend == REFERENCE and not backends and sides:
-                share, note = _reference_share(next(iter(sides.values())), no_run=given["no_run"])
-                notes += [note] if note else []
-            if share is None:
-                continue
-            output = folder / (backend if given["all_recipes"] else f"{backend}{launch.EXTENSION}")
-            command = ["trace", *arguments, *share, "--backend", backend, "-o", str(output), "--force"]
-            python = pythons.get(backend, sys.executable)
-            commands.append(launch.command(python, command))
-            launch.run(python, command, backend, say(quiet))
-            sides[backend] = launch.read_traces(output)
-    if against:
-        recorded = launch.read_traces(against)
-        name = next(iter(recorded.values())).header.environment.backend
-        sides[f"{name} (recorded)"] = recorded
-        notes.append(f"{against.name} was recorded elsewhere: {name}")
-    if len(sides) < 2:
-        raise NstError(f"expected two backends to compare, received {', '.join(sides) or 'none'}; {'; '.join(notes)}")
-    _conclude(list(_pairs(sides)), commands, notes, as_json=as_json, layers=layers, report=report)
-
-
-REFERENCE = "reference"
+            session.record(backend)
+        if session.sides and not backends:
+            session.record_oracle(runs=not given["no_run"])
+        if against:
+            session.add(against)
+        judged = list(session.compare())
+    _conclude(judged, session.commands, session.notes, as_json=as_json, layers=layers, report=report)
 
 
 def _participants(backends: str | None, torch_python: str | None, tf_python: str | None) -> tuple[list[str], list[str]]:
-    """Return the backends to run, the oracle last, and a note for each that is missing."""
+    """Return the frameworks to record, or the backends that are asked for, and a note for each that is missing."""
     from nst_spec import backend as protocol
-    from nst_spec.errors import not_accepted
+    from nst_spec.errors import NstError, not_accepted
 
     if backends:
         chosen = [name.strip() for name in backends.split(",")]
         for name in chosen:
             if name not in protocol.names():
                 raise not_accepted("--backends", name, protocol.names())
+        if len(set(chosen)) < len(chosen):
+            raise NstError(f"--backends: expected each backend once, received {backends}")
         return chosen, []
     there = {*protocol.installed(), *(name for name, python in (("torch", torch_python), ("tf", tf_python)) if python)}
     notes = [
@@ -202,36 +190,7 @@ def _participants(backends: str | None, torch_python: str | None, tf_python: str
         for name in protocol.PREFERENCE
         if name not in there
     ]
-    return [*(name for name in protocol.PREFERENCE if name in there), REFERENCE], notes
-
-
-def _reference_share(others: "Mapping[str, Trace]", *, no_run: bool) -> tuple[list[str] | None, str | None]:
-    """Return what the oracle is asked besides, None if nothing, so that it ends in reasonable time; and a note."""
-    judging = sum(_multiply_adds(trace) * JUDGING for trace in others.values())
-    running = sum(_multiply_adds(trace) * RUNNING_A_STEP * _steps(trace) for trace in others.values())
-    if judging > REFERENCE_WORK:
-        return None, "the oracle (float64 NumPy) takes too long at this size: --backends torch,tf,reference insists"
-    if no_run or judging + running <= REFERENCE_WORK:
-        return [], None
-    return ["--no-run"], "the oracle (float64 NumPy) judged the image alone; steps would take it too long"
-
-
-JUDGING = 11
-"""Forward passes, a backward pass counted as two, that a trace takes: both targets, and three times both passes."""
-RUNNING_A_STEP = 6
-
-
-def _multiply_adds(trace: "Trace") -> int:
-    from nst_spec import vgg19
-
-    shapes = trace.header.shapes
-    widths = [shape[-1] for layer, shape in shapes.items() if layer.startswith("conv") and layer.endswith("_1")]
-    taps = [layer for layer in shapes if layer in vgg19.TAPS]
-    return vgg19.multiply_adds(widths, *trace.header.content_size, taps)
-
-
-def _steps(trace: "Trace") -> int:
-    return sum(scale["steps"] for scale in trace.header.recipe["scales"])
+    return [name for name in protocol.PREFERENCE if name in there], notes
 
 
 def _arguments(given: Mapping[str, Any]) -> list[str]:
@@ -251,6 +210,19 @@ def _arguments(given: Mapping[str, Any]) -> list[str]:
     return typed
 
 
+REPORT = "report.html"
+
+
+def _check_report(report: Path | None, force: bool) -> None:
+    """Check before the work that its report can be written."""
+    if report:
+        from compare import report as html
+
+        html.check_installed()
+        check_new(report / REPORT, force)
+        make_folder(report)
+
+
 @contextmanager
 def _folder(report: Path | None) -> Iterator[Path]:
     if report is None:
@@ -261,22 +233,8 @@ def _folder(report: Path | None) -> Iterator[Path]:
         yield report / "traces"
 
 
-def _pairs(sides: "Mapping[str, Mapping[str, Trace]]") -> "Iterator[tuple[Trace, Trace]]":
-    """Yield every recipe's traces, two sides at a time."""
-    from nst_spec.errors import NstError
-
-    for (name, first), (other, second) in itertools.combinations(sides.items(), 2):
-        if len(first) == len(second) == 1:
-            yield next(iter(first.values())), next(iter(second.values()))
-            continue
-        if first.keys() != second.keys():
-            raise NstError(f"the recipes differ: {name} has {', '.join(first)}; {other} has {', '.join(second)}")
-        for recipe in first:
-            yield first[recipe], second[recipe]
-
-
 def _conclude(
-    pairs: "Sequence[tuple[Trace, Trace]]",
+    judged: "Sequence[Judged]",
     commands: list[str],
     notes: list[str],
     *,
@@ -284,19 +242,18 @@ def _conclude(
     layers: bool,
     report: Path | None,
 ) -> None:
-    """Compare, print, write the report, and end with the exit code."""
+    """Print the result, write the report, and end with the exit code."""
     from compare import table
-    from compare.diff import Result, diff
+    from compare.diff import Result
 
-    comparisons = [diff(first, second) for first, second in pairs]
+    comparisons = [comparison for comparison, _ in judged]
     ok = all(comparison.ok for comparison in comparisons)
     result = Result(nst=nst.__version__, ok=ok, notes=notes, commands=commands, comparisons=comparisons)
     if report:
         from compare import report as html
 
-        make_folder(report)
-        html.write(report / "report.html", result, pairs)
-        warn(f"the report is {report / 'report.html'}")
+        html.write(report / REPORT, result, [traces for _, traces in judged])
+        warn(f"the report is {report / REPORT}")
     if as_json:
         click.echo(result.model_dump_json())
     else:

@@ -1,6 +1,6 @@
 """Image to terms, total loss and gradient; targets computed once, the network cut at the deepest tap."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,10 +92,10 @@ class Objective:
         with tf.device(self.device):
             return self.to_space(tf.constant(np.asarray(image)[None], self.dtype))
 
-    def features(self, x: tf.Tensor, wanted: Sequence[str] | None = None) -> dict[str, tf.Tensor]:
-        """Return the features (1, H, W, C) of a preprocessed image at every tap, or at the layers that are wanted."""
-        features = self.network(tf.cast(x, self.network_dtype), wanted)
-        return {layer: tf.cast(feature, x.dtype) for layer, feature in features.items()}
+    def features(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the features (1, H, W, C) of a preprocessed image at every tap, in the image's own precision."""
+        features = self.network(tf.cast(x, self.network_dtype))
+        return {tap: tf.cast(feature, x.dtype) for tap, feature in features.items()}
 
     def terms(self, features: Mapping[str, tf.Tensor], variable: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Return the terms' values, in the order of Losses.of, and the Gram matrices."""
@@ -119,10 +119,12 @@ class Objective:
         x = self.to_network(variable)
         with tf.device(self.device), tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(x)
-            outputs = {"input": x} | self.features(x, list(self.network.layers))
-            values, _ = self.terms(outputs, tf.stop_gradient(variable))
+            outputs = {"input": x} | self.network(tf.cast(x, self.network_dtype), list(self.network.layers))
+            in_full = {layer: tf.cast(output, x.dtype) for layer, output in outputs.items()}
+            values, _ = self.terms(in_full, tf.stop_gradient(variable))
             total = tf.tensordot(values, self.coefficients, axes=1)
-        return outputs, tape.gradient(total, outputs)
+        slopes = tape.gradient(total, outputs)
+        return in_full, {layer: tf.cast(slope, x.dtype) for layer, slope in slopes.items()}
 
     def evaluate(self, image: protocol.Image) -> protocol.Evaluation:
         """Return losses, gradient and Gram matrices of an image."""

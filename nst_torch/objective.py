@@ -1,6 +1,6 @@
 """Image to terms, total loss and gradient; targets computed once, the network cut at the deepest tap."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,10 +102,10 @@ class Objective:
         tensor = torch.tensor(np.asarray(image), dtype=self.like.dtype, device=self.like.device)
         return self.to_space(tensor.permute(2, 0, 1)[None].contiguous())
 
-    def features(self, x: Tensor, wanted: Sequence[str] | None = None) -> dict[str, Tensor]:
-        """Return the features (1, C, H, W) of a preprocessed image at every tap, or at the layers that are wanted."""
-        features = self.network(x.to(self.network_dtype), wanted)
-        return {layer: feature.to(x.dtype) for layer, feature in features.items()}
+    def features(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the features (1, C, H, W) of a preprocessed image at every tap, in the image's own precision."""
+        features = self.network(x.to(self.network_dtype))
+        return {tap: feature.to(x.dtype) for tap, feature in features.items()}
 
     def terms(self, features: Mapping[str, Tensor], variable: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the terms' values, in the order of Losses.of, and the Gram matrices."""
@@ -137,12 +137,12 @@ class Objective:
         variable = self.variable(image)
         # A copy, since without a preprocessing the network's input is the variable itself.
         x = self.to_network(variable).clone().requires_grad_(True)
-        outputs = {"input": x} | self.features(x, list(self.network.layers))
-        values, _ = self.terms(outputs, variable)
+        outputs = {"input": x} | self.network(x.to(self.network_dtype), list(self.network.layers))
+        values, _ = self.terms({layer: output.to(x.dtype) for layer, output in outputs.items()}, variable)
         gradients = torch.autograd.grad(values @ self.coefficients, list(outputs.values()))
         return protocol.Passes(
-            {layer: to_neutral(output) for layer, output in outputs.items()},
-            {layer: to_neutral(gradient) for layer, gradient in zip(outputs, gradients, strict=True)},
+            {layer: to_neutral(output.to(x.dtype)) for layer, output in outputs.items()},
+            {layer: to_neutral(slope.to(x.dtype)) for layer, slope in zip(outputs, gradients, strict=True)},
         )
 
     def descent(self, image: protocol.Image) -> "Descent":

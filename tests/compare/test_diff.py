@@ -48,8 +48,8 @@ def test_an_error_is_the_norm_of_the_difference_over_the_norm(trace):
         ("target/relu3_1", "target Gram matrix of relu3_1"),
         ("term/style/relu4_1", "style term of relu4_1"),
         ("term/content/relu4_2", "content term of relu4_2"),
-        ("term/tv", "total of tv"),
-        ("total/loss", "total of loss"),
+        ("term/tv", "total tv"),
+        ("total/loss", "total loss"),
     ],
 )
 def test_whatever_is_out_is_found_and_named(name, first, trace):
@@ -61,7 +61,7 @@ def test_whatever_is_out_is_found_and_named(name, first, trace):
 
 def moved(trace, step, factor):
     """A fault moves the run and the nudged run alike."""
-    for name in ("run", "nudged"):
+    for name in ("run", "nudged/1"):
         trace = changed(trace, f"{name}/image/{step}", by(factor))
     return trace
 
@@ -122,11 +122,11 @@ def test_choices_of_maximum_pooling_are_counted_by_window(traced):
 
 
 def test_a_run_is_judged_by_its_distance_from_itself(trace):
-    own = trace.arrays["nudged/image/6"] - trace.arrays["run/image/6"]
+    own = trace.arrays["nudged/1/image/6"] - trace.arrays["run/image/6"]
     for factor, ok in ((5.0, True), (20.0, False)):
         moved = changed(trace, "run/image/6", lambda image, factor=factor: image + factor * own)
         # Its own distance from the nudged run moves along.
-        moved = changed(moved, "nudged/image/6", lambda image, factor=factor: image + factor * own)
+        moved = changed(moved, "nudged/1/image/6", lambda image, factor=factor: image + factor * own)
         found = diff(moved, trace)
         assert found.ok is ok
         assert found.trajectory.ratio.error == pytest.approx(factor, rel=1e-3)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from compare.record import one_ulp_away, record
+from compare.record import nudged, record
 from nst_spec import backend as backends
 from nst_spec import recipe, reference, run
 from tests.conftest import smooth_image
@@ -42,7 +42,7 @@ def test_the_run_is_the_one_a_user_gets(trace, inputs):
 
 def test_the_nudged_run_is_another_one_very_near(trace):
     for step in range(1, 7):
-        a, b = trace.arrays[f"run/image/{step}"], trace.arrays[f"nudged/image/{step}"]
+        a, b = trace.arrays[f"run/image/{step}"], trace.arrays[f"nudged/1/image/{step}"]
         assert 0 < np.abs(a - b).max() < 1e-6
 
 
@@ -50,13 +50,22 @@ def test_the_nudged_run_is_another_one_very_near(trace):
 def test_every_pixel_moves_by_one_unit_in_the_last_place(dtype):
     image = smooth_image(20, 30, 1).astype(dtype)
     image[0] = 0.0
-    moved = one_ulp_away(0, image)
+    moved = nudged(image, 1, seed=1)
     assert moved.dtype == image.dtype
     bright = image > 0.01
     assert (np.abs(moved - image)[bright] == np.spacing(image[bright])).all()
     assert (moved != image).all()
     assert 0.4 < (moved > image).mean() < 0.6
-    assert not np.array_equal(one_ulp_away(1, image) > image, moved > image)
+    assert not np.array_equal(nudged(image, 1, seed=2) > image, moved > image)
+    assert (np.abs(nudged(image, 3, seed=1) - image)[bright] >= 2 * np.spacing(image[bright])).all()
+
+
+def test_more_nudged_runs_are_moved_further(inputs):
+    chosen = recipe.override(recipe.load("default"), {"size.pixels": 32, "steps": 3})
+    found = record(backends.load("reference", dtype="float64"), chosen, inputs, version="0", nudges=3)
+    starts = [np.abs(found.arrays[f"nudged/{n}/image/0"] - found.arrays["run/image/0"]).max() for n in (1, 2, 3)]
+    assert starts == pytest.approx([starts[0], 2 * starts[0], 3 * starts[0]])
+    assert "nudged/4/loss" not in found.arrays
 
 
 def test_images_can_be_kept_now_and_then_and_layers_whole(inputs):

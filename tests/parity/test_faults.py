@@ -196,7 +196,7 @@ FAULTS = {
     "T1: raw tap rectified": Fault("pytorch-tutorial", "output of", "conv1_1", "T1", plant=raw_taps_rectified),
     "T1: rectified tap raw": Fault("gatys2016", "output of", "relu1_1", "T1", plant=rectified_taps_raw),
     "T2: optimised in another space": Fault(
-        "udacity2018", "total of", "tv", "space 'unit'", change=as_if(space="unit"), steps=8
+        "udacity2018", "total", "tv", "space 'unit'", change=as_if(space="unit"), steps=8
     ),
     "T2: another step": Fault(
         "udacity2018",
@@ -271,8 +271,8 @@ FAULTS = {
     "content term": Fault(
         "gatys2016", "content term of", "relu4_2", "form were 'sum'", change=as_if(content__term="sum")
     ),
-    "form of the total variation": Fault("default", "total of", "tv", "form 'l1'", change=as_if(tv__form="l1")),
-    "alpha": Fault("gatys2016", "total of", "loss", "alpha", change=as_if(alpha=2.0)),
+    "form of the total variation": Fault("default", "total", "tv", "form 'l1'", change=as_if(tv__form="l1")),
+    "alpha": Fault("gatys2016", "total", "loss", "alpha", change=as_if(alpha=2.0)),
 }
 
 

@@ -1,0 +1,135 @@
+"""A comparison from start to end: every side recorded in a process of its own, compared, and looked at again."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from compare import launch, trace
+from compare.diff import CLOSER_LOOK, Comparison, diff, wants_closer_look
+from compare.launch import EXTENSION
+from compare.trace import Trace
+from nst_spec import vgg19
+from nst_spec.errors import NstError
+
+REFERENCE = "reference"
+REFERENCE_WORK = 2e11
+"""Multiply-adds that the oracle is asked for without being named, for each recipe: half a minute on two CPU cores."""
+JUDGING = 11
+"""Forward passes, a backward pass counted as two, that a trace takes: both targets, and three times both passes."""
+RUNNING_A_STEP = 6
+"""The same for a step of the run and of the nudged one."""
+
+Judged = tuple[Comparison, tuple[Trace, Trace]]
+Progress = Callable[[str], None]
+
+
+@dataclass
+class Session:
+    """What is compared: `arguments` are those of `nst trace`, `pythons` the interpreters, `folder` is for the traces.
+
+    `commands` and `notes` grow as backends are recorded.
+    """
+
+    arguments: Sequence[str]
+    folder: Path
+    say: Progress
+    pythons: Mapping[str, str] = field(default_factory=dict)
+    all_recipes: bool = False
+    sides: dict[str, Path] = field(default_factory=dict)
+    commands: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def record(self, backend: str, *more: str) -> None:
+        """Record a backend; raises NstError with its last words where that fails."""
+        path = self.folder / (backend if self.all_recipes else f"{backend}{EXTENSION}")
+        self._launch(backend, path, *(["--all-recipes"] if self.all_recipes else []), *more)
+        self.sides[backend] = path
+
+    def record_oracle(self, *, runs: bool) -> None:
+        """Record the oracle as far as it ends in reasonable time, judged by another side's size; else leave a note."""
+        headers = [trace.read(path).header for path in _files(next(iter(self.sides.values()))).values()]
+        judging = max(_forward_pass(header) * JUDGING for header in headers)
+        running = max(_forward_pass(header) * RUNNING_A_STEP * header.steps for header in headers)
+        if judging > REFERENCE_WORK:
+            self.notes.append(
+                "the oracle (float64 NumPy) takes too long at this size; --backends torch,tf,reference insists"
+            )
+        elif runs and judging + running > REFERENCE_WORK:
+            self.notes.append("the oracle (float64 NumPy) judged the image alone; steps would take it too long")
+            self.record(REFERENCE, "--no-run")
+        else:
+            self.record(REFERENCE)
+
+    def add(self, path: Path) -> None:
+        """Add a trace, or a folder of them, that was recorded elsewhere."""
+        found = trace.read(next(iter(_files(path).values())))
+        self.notes.append(f"{path.name} was recorded elsewhere: {found.header.environment.title}")
+        self.sides[str(path)] = path
+
+    def compare(self) -> Iterator[Judged]:
+        """Compare every pair of sides, recipe by recipe.
+
+        Where nothing but a run is out, both sides are recorded again with more nudged runs, if they were recorded here.
+
+        Raises NstError for traces of different recipes, weights, inputs or sizes, and for fewer than two sides.
+        """
+        names = list(self.sides)
+        if len(names) < 2:
+            received = "; ".join([*names, *self.notes]) or "none"
+            raise NstError(f"expected two backends to compare, received {received}")
+        closer: set[Path] = set()
+        for number, one in enumerate(names):
+            for other in names[number + 1 :]:
+                for pair in _pairs(self.sides[one], self.sides[other]):
+                    judged = _judge(pair)
+                    if wants_closer_look(judged[0]):
+                        self._look_closer(dict(zip((one, other), pair, strict=True)), judged[0].recipe, closer)
+                        judged = _judge(pair)
+                    yield judged
+
+    def _look_closer(self, pair: Mapping[str, Path], recipe: str, done: set[Path]) -> None:
+        for backend, path in pair.items():
+            if path.is_relative_to(self.folder) and path not in done:
+                one_recipe = ["--recipe", recipe] if self.all_recipes else []
+                self._launch(backend, path, *one_recipe, "--nudges", str(CLOSER_LOOK))
+                done.add(path)
+
+    def _launch(self, backend: str, path: Path, *more: str) -> None:
+        python = self.pythons.get(backend, sys.executable)
+        arguments = ["trace", *self.arguments, *more, "--backend", backend, "-o", str(path), "--force"]
+        self.commands.append(launch.command(python, arguments))
+        launch.run(python, arguments, backend, self.say)
+
+
+def compare_files(first: Path, second: Path) -> Iterator[Judged]:
+    """Compare two traces, or the traces of two folders; raises NstError as `Session.compare` does."""
+    return map(_judge, _pairs(first, second))
+
+
+def _files(path: Path) -> dict[str, Path]:
+    """Return the traces of a folder by their names, or the one that the path is."""
+    found = {file.stem: file for file in sorted(path.glob(f"*{EXTENSION}"))} if path.is_dir() else {path.stem: path}
+    if not found:
+        raise NstError(f"{path}: expected a trace or a folder with traces, received a folder without any")
+    return found
+
+
+def _pairs(first: Path, second: Path) -> Iterator[tuple[Path, Path]]:
+    ours, theirs = _files(first), _files(second)
+    if first.is_dir() != second.is_dir() or (first.is_dir() and ours.keys() != theirs.keys()):
+        raise NstError(f"the traces differ: {first} has {', '.join(ours)}; {second} has {', '.join(theirs)}")
+    return zip(ours.values(), theirs.values(), strict=True)
+
+
+def _judge(pair: tuple[Path, Path]) -> Judged:
+    a, b = map(trace.read, pair)
+    comparison = diff(a, b)
+    # Of the traces the report shows the final pictures; all recipes' whole traces would fill the memory.
+    return comparison, (a.only("run/result"), b.only("run/result"))
+
+
+def _forward_pass(header: trace.Header) -> int:
+    widths = [shape[-1] for layer, shape in header.shapes.items() if layer.startswith("conv") and layer.endswith("_1")]
+    taps = [layer for layer in header.shapes if layer in vgg19.TAPS]
+    return vgg19.multiply_adds(widths, *header.content_size, taps)

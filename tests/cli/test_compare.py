@@ -1,0 +1,238 @@
+"""`nst trace`, `nst diff` and `nst compare` as they are typed; a planted fault sits in an interpreter of its own."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from compare.diff import Result
+from nst_spec import backend as backends
+
+TINY = ["--size", 32, "--steps", 6, "--dtype", "float64"]
+both = pytest.mark.skipif(not {"torch", "tf"} <= set(backends.installed()), reason="takes both frameworks")
+
+
+@pytest.fixture
+def trace(nst, photo, painting, narrow_file):
+    """Record a trace: trace('a.safetensors', '--backend', 'tf')."""
+
+    def record(output, *options, weights=narrow_file):
+        return nst("trace", photo, painting, "-o", output, "--weights", weights, *TINY, *options)
+
+    return record
+
+
+def test_a_backend_is_held_to_the_oracle_through_files(nst, trace, backend_name):
+    assert trace("ours.safetensors", "--backend", backend_name)[0] == 0
+    assert trace("oracle.safetensors", "--backend", "reference")[0] == 0
+    code, out, err = nst("diff", "ours.safetensors", "oracle.safetensors")
+    assert (code, err) == (0, "")
+    assert f"{backend_name} float64 on cpu against reference float64 on cpu" in out
+    assert "all agree" in out
+    for tap in ("relu1_1", "relu4_2", "relu5_1"):
+        assert tap in out
+    assert "conv1_1" not in out
+    assert "conv1_1" in nst("diff", "ours.safetensors", "oracle.safetensors", "--layers")[1]
+
+
+def test_the_json_is_the_documented_result(nst, trace):
+    for name in ("a", "b"):
+        trace(f"{name}.safetensors", "--backend", "reference", "--no-run")
+    code, out, _ = nst("diff", "a.safetensors", "b.safetensors", "--json")
+    result = Result.model_validate_json(out)
+    assert code == 0
+    assert result.ok
+    assert result.comparisons[0].trajectory is None
+    assert json.loads(out)["schema_version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--beta", 11], "recipe beta (10.0 against 11.0)"),
+        (["--size", 33], "content size"),
+        (["--preprocessing", "imagenet"], "preprocessing (caffe against imagenet)"),
+        (["--recipe", "gatys2016"], "recipe optimizer.kind (adam against lbfgs)"),
+        (["--dtype", "float32"], "dtype"),
+    ],
+)
+def test_traces_of_different_computations_are_refused_before_any_number(options, named, nst, trace):
+    trace("a.safetensors", "--backend", "reference")
+    trace("b.safetensors", "--backend", "reference", *options)
+    code, out, err = nst("diff", "a.safetensors", "b.safetensors")
+    assert (code, out) == (2, "")
+    assert "not of one computation" in err
+    assert named in err
+
+
+def test_other_weights_on_one_side_are_refused(nst, trace, narrow_weights, tmp_path):
+    from nst_spec import weight_files
+
+    other = tmp_path / "other.safetensors"
+    weight_files.write(other, {name: array * 2 for name, array in narrow_weights.arrays.items()}, {})
+    trace("a.safetensors", "--backend", "reference")
+    trace("b.safetensors", "--backend", "reference", weights=other)
+    code, _, err = nst("diff", "a.safetensors", "b.safetensors")
+    assert code == 2
+    assert "weights (narrow.safetensors" in err
+
+
+def test_a_folder_of_every_recipe(nst, photo, painting, narrow_file):
+    options = ["--weights", narrow_file, "--size", 32, "--no-run", "--all-recipes", "--backend", "reference"]
+    for folder in ("a", "b"):
+        code, _, err = nst("trace", photo, painting, "-o", folder, *options)
+        assert code == 0, err
+    assert "reference: default (1 of 16)" in err
+    code, out, _ = nst("diff", "a", "b")
+    assert code == 0
+    assert out.count("reference float64 on cpu against reference float64 on cpu: agree") == 16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["diff", "none.safetensors", "none.safetensors"], "no such file"),
+        (["diff", ".", "."], "a folder without any"),
+        (["trace", "PHOTO", "PAINTING", "-o", "out.png"], "ends in .safetensors"),
+        (["compare", "PHOTO", "PAINTING", "--backends", "torch,jax"], "accepted: reference, tf, torch"),
+        (["compare", "PHOTO", "PAINTING", "--backends", "tf,tf"], "expected each backend once, received tf,tf"),
+        (["compare", "PHOTO", "PAINTING", "--backends", "reference", *TINY], "expected two backends to compare"),
+        (
+            ["compare", "PHOTO", "PAINTING", "--backends", "torch", "--torch-python", "no-python"],
+            "cannot run no-python",
+        ),
+        (["compare", "none.jpg", "PAINTING", "--backends", "reference"], "reference: none.jpg"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_code_two(arguments, message, nst, photo, painting, narrow_file):
+    names = {"PHOTO": photo, "PAINTING": painting}
+    given = [names.get(argument, argument) for argument in arguments]
+    code, out, err = nst(*given, *(["--weights", narrow_file] if given[0] != "diff" else []))
+    assert (code, out) == (2, "")
+    assert message in err.splitlines()[-1]
+
+
+def interpreter(path, code):
+    """An executable that runs `nst` as `python -m nst` does, after some code."""
+    script = path.with_suffix(".py")
+    script.write_text(f"import sys\n{code}\nfrom nst.cli import main\nsys.exit(main(sys.argv[3:]))\n")
+    path.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(script))} "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+FAULT = """
+import nst_{0}.losses as losses
+right = losses.gram
+losses.gram = lambda features, divisor: right(features, divisor / 2)
+"""
+
+
+def test_compare_runs_every_side_in_a_process_of_its_own(nst, photo, painting, narrow_file, backend_name):
+    options = ["--weights", narrow_file, *TINY, "--backends", f"{backend_name},reference", "--json"]
+    code, out, err = nst("compare", photo, painting, *options)
+    assert code == 0, err
+    result = Result.model_validate_json(out)
+    (comparison,) = result.comparisons
+    assert [side.backend for side in comparison.sides] == [backend_name, "reference"]
+    assert comparison.trajectory.ratio.ok
+    assert result.commands[0].startswith("nst trace ")
+    assert f"--backend {backend_name}" in result.commands[0]
+
+
+def test_a_fault_in_one_side_fails_and_is_named(nst, photo, painting, narrow_file, backend_name, tmp_path):
+    faulty = interpreter(tmp_path / "faulty", FAULT.format(backend_name))
+    options = ["--weights", narrow_file, *TINY, "--backends", f"{backend_name},reference"]
+    code, out, err = nst("compare", photo, painting, *options, f"--{backend_name}-python", faulty)
+    assert code == 1, err
+    assert "first difference: target Gram matrix of relu1_1: 1.0e+00" in out
+    assert "Gram divisor (T3)" in out
+    assert "1 of 1 comparisons are out of tolerance" in out
+
+
+def test_an_interpreter_without_nst_is_told_what_to_install(nst, photo, painting, tmp_path):
+    bare = interpreter(tmp_path / "bare", "sys.exit('/usr/bin/python3: No module named nst')")
+    code, _, err = nst("compare", photo, painting, "--backends", "tf,reference", "--tf-python", bare)
+    assert code == 2
+    assert f"{bare} -m pip install 'nst[tf]'" in err
+
+
+def test_a_side_that_breaks_down_is_no_verdict(nst, photo, painting, narrow_file, tmp_path):
+    broken = interpreter(tmp_path / "broken", "raise SystemExit('the GPU is on fire')")
+    options = ["--weights", narrow_file, *TINY, "--backends", "tf,reference", "--tf-python", broken]
+    code, out, err = nst("compare", photo, painting, *options)
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1] == "nst: tf: the GPU is on fire"
+
+
+@both
+def test_both_frameworks_and_the_oracle(nst, photo, painting, narrow_file):
+    code, out, err = nst("compare", photo, painting, "--weights", narrow_file, *TINY)
+    assert code == 0, err
+    for pair in (
+        "torch float64 on cpu against tf",
+        "torch float64 on cpu against reference",
+        "tf float64 on cpu against",
+    ):
+        assert pair in out
+    assert err.splitlines() == [f"nst: {name}: default (1 of 1)" for name in ("torch", "tf", "reference")]
+
+
+def test_a_recorded_trace_takes_the_place_of_a_framework(nst, trace, photo, painting, narrow_file, backend_name):
+    trace("elsewhere.safetensors", "--backend", "reference")
+    options = ["--weights", narrow_file, *TINY, "--backends", backend_name, "--against", "elsewhere.safetensors"]
+    code, out, err = nst("compare", photo, painting, *options)
+    assert code == 0, err
+    assert "note: elsewhere.safetensors was recorded elsewhere: reference" in out
+
+
+def test_a_framework_that_is_missing_is_said(nst, photo, painting, narrow_file, backend_name, monkeypatch):
+    monkeypatch.setattr(backends, "installed", lambda: (backend_name, "reference"))
+    code, out, err = nst("compare", photo, painting, "--weights", narrow_file, *TINY, "--no-run")
+    assert code == 0, err
+    missing = {"torch": "tf", "tf": "torch"}[backend_name]
+    assert f"note: {missing} is not installed here and not compared: pip install 'nst[{missing}]'" in out
+
+
+def test_the_report_lies_beside_the_traces(nst, photo, painting, narrow_file):
+    pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
+    backend = backends.default_name()
+    options = ["--weights", narrow_file, *TINY, "--backends", f"{backend},reference", "--report", "out"]
+    code, _, err = nst("compare", photo, painting, *options)
+    assert code == 0, err
+    assert err.splitlines()[-1] == "nst: the report is out/report.html"
+    traces = ["out/traces/reference.safetensors", f"out/traces/{backend}.safetensors"]
+    assert sorted(map(str, Path("out/traces").iterdir())) == traces
+    assert "<html" in Path("out/report.html").read_text("utf-8")
+    assert nst("diff", *traces)[0] == 0
+    code, _, err = nst("compare", photo, painting, *options)
+    assert (code, err) == (2, "nst: out/report.html: exists already; --force overwrites it\n")
+    assert nst("diff", *traces, "--report", "out", "--force")[0] == 0
+
+
+def test_pytest_has_a_fixture(pytestconfig, photo, painting, narrow_file, nst_compare, backend_name):
+    result = nst_compare(
+        photo,
+        painting,
+        weights=narrow_file,
+        size=32,
+        backends=f"{backend_name},reference",
+        no_run=True,
+        dtype="float64",
+    )
+    assert result.ok
+    with pytest.raises(pytest.fail.Exception, match=r"could not run: .* recipe: received 'none'"):
+        nst_compare(photo, painting, recipe="none")
+
+
+def test_the_fixture_fails_a_test_where_the_backends_part(
+    photo, painting, narrow_file, nst_compare, backend_name, tmp_path
+):
+    faulty = interpreter(tmp_path / "faulty", FAULT.format(backend_name))
+    options = {"weights": narrow_file, "size": 32, "backends": f"{backend_name},reference", "no_run": True}
+    options[f"{backend_name}_python"] = faulty
+    with pytest.raises(pytest.fail.Exception, match=r"default, .* target Gram matrix of relu1_1: .*T3"):
+        nst_compare(photo, painting, **options)
