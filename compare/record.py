@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from compare.trace import FORMAT, Array, Environment, Header, Trace, Weights, sample, sha256
 from nst_spec import generator, images, reference, run
 from nst_spec import recipe as recipes
-from nst_spec.backend import Backend, Evaluation, Image, Passes
+from nst_spec.backend import Backend, Evaluation, Image, Passes, Problem
 from nst_spec.recipe import Pooling, Recipe
 from nst_spec.run import Inputs, Progress
 
 PIXELS = ("input/content", "input/style", "image", "run/image/0")
 """What every backend is given."""
+GRAIN, GRAIN_SEED = 0.05, 1
+"""How much of the judged image is noise."""
 GREY_LEVEL = 1 / 255
 """A darker pixel moves as far as this one does: a unit in the last place of black is nothing at all."""
 
@@ -35,7 +37,7 @@ def record(
     """Return the trace of a recipe: one image judged at the finest scale, and the run, with its noise.
 
     `version` is this package's; `image` (H, W, 3) the one to judge, in [0, 1], resized if need be, None a blend of
-    both inputs (the content image itself would leave the content term at zero, and its faults unseen); `whole` whether
+    both inputs with a little grain; `whole` whether
     to keep the layers' maps instead of samples; `every` how many steps apart images are kept; `runs` whether there
     are any; `nudges` how many more runs there are, whose images are moved before every step, in the first by one unit
     in the last place, in the second by two, and so on.
@@ -44,9 +46,7 @@ def record(
     """
     stage = run.plan(recipe, inputs.content, inputs.style)[-1]
     problem = run.problem_at(stage, recipe, inputs, backend.dtype)
-    judged = images.fitted(inputs.style.pixels if image is None else image, *stage.content_size)
-    if image is None:
-        judged = (judged + problem.content) / 2
+    judged = _blend(problem, inputs) if image is None else images.fitted(image, *stage.content_size)
     judged = judged.astype(backend.dtype)
     objective = backend.objective(problem)
     passes, evaluation = objective.passes(judged), objective.evaluate(judged)
@@ -72,6 +72,15 @@ def record(
         shapes={layer: output.shape for layer, output in passes.outputs.items()},
     )
     return Trace(header, arrays)
+
+
+def _blend(problem: Problem, inputs: Inputs) -> Array:
+    # The content image would leave its term at zero and the term's faults unseen; without grain, flat regions would
+    # leave maximum pooling with ties that rounding breaks.
+    height, width = problem.content.shape[:2]
+    grain = generator.uniform(GRAIN_SEED, (height, width, 3))
+    both = (images.fitted(inputs.style.pixels, width, height) + problem.content) / 2
+    return np.asarray((1 - GRAIN) * both + GRAIN * grain)
 
 
 def environment(backend: Backend, version: str) -> Environment:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import nst.api
+from compare import launch
 from nst.cli import main
 from nst_spec import backend as backends
 from nst_spec import weight_files
@@ -31,6 +32,12 @@ def here(tmp_path, monkeypatch, photo, painting, narrow_weights):
         return prepare(*arguments, **options | {"size": 32, "steps": 4, "weights": "narrow.safetensors"})
 
     monkeypatch.setattr(nst.api, "prepare", quick)
+    launched = launch.run
+
+    def run(python, arguments, *rest):
+        launched(python, [*arguments, "--size", "32", "--steps", "4", "--weights", "narrow.safetensors"], *rest)
+
+    monkeypatch.setattr(launch, "run", run)
     return folder
 
 
@@ -42,7 +49,16 @@ def test_the_commands(here, capsys):
         command = shlex.split(line, comments=True)
         assert command[0] == "nst"
         assert main(command[1:]) == 0, f"{line}\n{capsys.readouterr().err}"
-    for name in ("photo-painting.png", "out.jpg", "soft.png", "way.png", "nst-demo.png", "out-rerun.jpg", "out.npz"):
+    for name in (
+        "photo-painting.png",
+        "out.jpg",
+        "soft.png",
+        "way.png",
+        "nst-demo.png",
+        "out-rerun.jpg",
+        "out.npz",
+        "parity/report.html",
+    ):
         assert (here / name).exists(), name
 
 

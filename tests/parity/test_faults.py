@@ -283,7 +283,8 @@ def traced(fault, backend, weight_set):
         {"size.rule": "long-edge", "size.pixels": max(fault.images[0].shape), "steps": fault.steps} | fault.settings,
     )
     space = weights.preprocessing_for(chosen.preprocessing, chosen.weights, weight_set)
-    return record(backend, chosen, Inputs(content, style, weight_set, space), version="0")
+    flat = sum(FLAT) / 2 if fault.images is FLAT else None
+    return record(backend, chosen, Inputs(content, style, weight_set, space), version="0", image=flat)
 
 
 def coarse(weight_set):

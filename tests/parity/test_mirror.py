@@ -64,7 +64,13 @@ def imported(module):
 
 
 @pytest.mark.parametrize(
-    "module", ["nst", "nst.api, nst.cli, nst.report, nst.rerun", "nst_spec.run, nst_spec.reference"]
+    "module",
+    [
+        "nst",
+        "nst.api, nst.cli, nst.report, nst.rerun",
+        "nst_spec.run, nst_spec.reference",
+        "compare.session, compare.report, compare.table, compare.record, compare.pytest_plugin",
+    ],
 )
 def test_no_framework_is_imported_before_a_backend_is_loaded(module):
     assert imported(module) == "[]"
@@ -80,7 +86,7 @@ def test_each_backend_imports_its_own_framework_alone(backend_name):
     assert done.stdout.split() == ["True", "False"]
 
 
-@pytest.mark.parametrize("package", ["nst_spec", "nst"])
+@pytest.mark.parametrize("package", ["nst_spec", "compare", "nst"])
 def test_the_neutral_packages_name_no_framework_in_their_imports(package):
     for path in (ROOT / package).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

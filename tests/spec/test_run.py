@@ -180,3 +180,21 @@ def test_work_is_counted_in_steps_times_pixels(inputs):
     coarse, fine = 24 * 18, 32 * 24
     expected = np.cumsum([coarse] * 2 + [fine] * 4) / (2 * coarse + 4 * fine)
     np.testing.assert_allclose(seen, expected)
+
+
+def test_a_run_can_be_disturbed_before_every_step(inputs):
+    seen = []
+
+    def disturb(step, image):
+        seen.append((step, image.shape))
+        return image + 0.01 if step == 2 else image
+
+    shown = {}
+    chosen = quick(clamp="none", result="last")
+    moved = run.run(REFERENCE, chosen, inputs, lambda p: shown.setdefault(p.step, p.image()), disturb)
+    plain = {}
+    run.run(REFERENCE, chosen, inputs, lambda p: plain.setdefault(p.step, p.image()))
+    assert [step for step, _ in seen] == list(range(7))
+    np.testing.assert_allclose(shown[2], plain[2], atol=1e-12)
+    assert np.abs(shown[3] - plain[3]).max() > 0.005
+    assert moved.image.shape == seen[-1][1]

@@ -29,6 +29,12 @@ def test_smallest_side(tap, side):
     assert vgg19.smallest_side(["conv1_1", tap]) == side
 
 
+def test_multiply_adds_are_those_of_the_published_network():
+    # Simonyan & Zisserman's configuration E at 224 x 224 pixels: 19.6e9 with its fully connected layers, 0.124e9.
+    assert vgg19.multiply_adds(vgg19.WIDTHS, 224, 224, ["relu5_4"]) == pytest.approx(19.508e9, rel=1e-4)
+    assert vgg19.multiply_adds((4, 5), 7, 9, ["conv2_1"]) == 7 * 9 * 9 * (3 * 4 + 4 * 4) + 3 * 4 * 9 * 4 * 5
+
+
 def test_an_unknown_tap_is_named_with_the_accepted_ones():
     with pytest.raises(NstError, match=r"'relu6_1'.*conv1_1, relu1_1"):
         vgg19.check_taps(["relu6_1"])
