@@ -37,10 +37,9 @@ def record(
     """Return the trace of a recipe: one image judged at the finest scale, and the run, with its noise.
 
     `version` is this package's; `image` (H, W, 3) the one to judge, in [0, 1], resized if need be, None a blend of
-    both inputs with a little grain; `whole` whether
-    to keep the layers' maps instead of samples; `every` how many steps apart images are kept; `runs` whether there
-    are any; `nudges` how many more runs there are, whose images are moved before every step, in the first by one unit
-    in the last place, in the second by two, and so on.
+    both inputs with a little grain; `whole` whether to keep the layers' maps instead of samples; `every` how many steps
+    apart images are kept; `runs` whether there are any; `nudges` how many more runs there are, whose images are moved
+    before every step, in the first by one unit in the last place, in the second by two, and so on.
 
     Raises NstError when an image is too small or a loss is not finite at the first step.
     """

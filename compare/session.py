@@ -43,7 +43,8 @@ class Session:
     def record(self, backend: str, *more: str) -> None:
         """Record a backend; raises NstError with its last words where that fails."""
         path = self.folder / (backend if self.all_recipes else f"{backend}{EXTENSION}")
-        self._launch(backend, path, *(["--all-recipes"] if self.all_recipes else []), *more)
+        all_recipes = ["--all-recipes"] if self.all_recipes else []
+        self._launch(backend, path, *all_recipes, *more)
         self.sides[backend] = path
 
     def record_oracle(self, *, runs: bool) -> None:
@@ -97,6 +98,8 @@ class Session:
 
     def _launch(self, backend: str, path: Path, *more: str) -> None:
         python = self.pythons.get(backend, sys.executable)
+        # The oracle stays on the CPU, whatever the device of the others.
+        more = (*more, "--device", "cpu") if backend == REFERENCE else more
         arguments = ["trace", *self.arguments, *more, "--backend", backend, "-o", str(path), "--force"]
         self.commands.append(launch.command(python, arguments))
         launch.run(python, arguments, backend, self.say)

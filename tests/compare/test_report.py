@@ -214,7 +214,7 @@ def test_without_runs_there_are_no_images(page, still):
 
 
 def test_runs_that_part_say_since_which_step(page, trace):
-    later = [f"{run}/image/{step}" for run in ("run", "nudged") for step in (5, 6)]
+    later = [f"{run}/image/{step}" for run in ("run", "nudged/1") for step in (5, 6)]
     shown = page((changed(trace, lambda image: image * (1 + 1e-9), *later), trace))
     assert re.search(
         r"part at the image after step 5: \S+ times as far apart as rounding explains, limit 10\.", shown.text

@@ -191,9 +191,9 @@ def test_a_run_can_be_disturbed_before_every_step(inputs):
 
     shown = {}
     chosen = quick(clamp="none", result="last")
-    moved = run.run(REFERENCE, chosen, inputs, lambda p: shown.setdefault(p.step, p.image()), disturb)
+    moved = run.run(REFERENCE, chosen, inputs, lambda p: shown.update({p.step: p.image()}), disturb)
     plain = {}
-    run.run(REFERENCE, chosen, inputs, lambda p: plain.setdefault(p.step, p.image()))
+    run.run(REFERENCE, chosen, inputs, lambda p: plain.update({p.step: p.image()}))
     assert [step for step, _ in seen] == list(range(7))
     np.testing.assert_allclose(shown[2], plain[2], atol=1e-12)
     assert np.abs(shown[3] - plain[3]).max() > 0.005

@@ -1,0 +1,57 @@
+import sys
+
+import pytest
+
+from compare import launch
+from nst_spec.errors import NstError
+
+
+@pytest.fixture
+def python(tmp_path):
+    """An interpreter that does what the shell lines say instead: python('echo hello')."""
+
+    def make(lines):
+        path = tmp_path / "python"
+        path.write_text(f"#!/bin/sh\n{lines}\n")
+        path.chmod(0o755)
+        return str(path)
+
+    return make
+
+
+def said(python, *arguments):
+    lines = []
+    launch.run(python, arguments, "torch", lines.append)
+    return lines
+
+
+def test_what_the_process_says_is_passed_on_without_its_name(python):
+    assert said(python("echo 'nst: one' >&2; echo nothing; echo 'nst: two' >&2")) == ["one", "two"]
+
+
+def test_it_is_asked_as_a_module_with_the_arguments(python):
+    assert said(python('echo "$*" >&2'), "trace", "photo one.jpg") == ["-m nst trace photo one.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("echo 'nst: first' >&2; echo 'nst: no such file' >&2; exit 2", "^torch: no such file$"),
+        ("exit 3", "^torch: ended with exit code 3$"),
+        ("kill -9 $$", "^torch: ended with exit code -9$"),
+        ("echo 'python: No module named nst' >&2; exit 1", r"has no nst; .*python -m pip install 'nst\[torch\]'"),
+    ],
+)
+def test_its_last_words_say_why_it_failed(lines, message, python):
+    with pytest.raises(NstError, match=message):
+        said(python(lines))
+
+
+def test_an_interpreter_that_is_not_there_is_named():
+    with pytest.raises(NstError, match="torch: cannot run /nowhere/python"):
+        said("/nowhere/python")
+
+
+def test_a_command_is_written_as_it_is_typed():
+    assert launch.command(sys.executable, ["trace", "photo one.jpg"]) == "nst trace 'photo one.jpg'"
+    assert launch.command("env/bin/python", ["trace", "a.jpg"]) == "env/bin/python -m nst trace a.jpg"

@@ -1,0 +1,104 @@
+import shutil
+
+import pytest
+
+from compare import launch, session, trace
+from compare.diff import CLOSER_LOOK
+from compare.session import Session, compare_files
+from nst_spec.errors import NstError
+
+
+@pytest.fixture
+def launched(monkeypatch, traced):
+    """Take the place of every launch: write what `made` says, and remember the arguments."""
+    calls = []
+
+    def run(python, arguments, backend, say):
+        calls.append(arguments)
+        made = run.made if "--nudges" in arguments or backend != "tf" else run.faulty
+        trace.write(arguments[arguments.index("-o") + 1], made)
+
+    run.made = run.faulty = traced()
+    run.calls = calls
+    monkeypatch.setattr(launch, "run", run)
+    return run
+
+
+def moved(found, name):
+    return trace.Trace(found.header, {**found.arrays, name: found.arrays[name] * 1.001})
+
+
+def start(tmp_path, *backends):
+    begun = Session(["photo.jpg", "painting.jpg"], tmp_path, say=print)
+    for backend in backends:
+        begun.record(backend)
+    return begun
+
+
+def test_where_only_a_run_is_out_both_sides_are_recorded_again_with_more_nudges(launched, tmp_path):
+    found = launched.made
+    for name in ("run/image/6", "nudged/1/image/6"):
+        launched.faulty = moved(launched.faulty if launched.faulty is not found else found, name)
+    begun = start(tmp_path, "torch", "tf")
+    ((comparison, _),) = begun.compare()
+    assert comparison.ok
+    assert [call[-5:-3] for call in launched.calls[2:]] == [["--backend", "torch"], ["--backend", "tf"]]
+    for call in launched.calls[2:]:
+        assert call[call.index("--nudges") + 1] == str(CLOSER_LOOK)
+    assert len(begun.commands) == 4
+
+
+def test_where_anything_else_is_out_nothing_is_recorded_again(launched, tmp_path):
+    launched.faulty = moved(launched.made, "gradient")
+    begun = start(tmp_path, "torch", "tf")
+    ((comparison, _),) = begun.compare()
+    assert not comparison.ok
+    assert len(launched.calls) == 2
+
+
+def test_every_pair_of_three_sides_is_compared(launched, tmp_path):
+    begun = start(tmp_path, "torch", "tf")
+    begun.record_oracle(runs=True)
+    assert len(list(begun.compare())) == 3
+    assert begun.notes == []
+
+
+@pytest.mark.parametrize(
+    ("work", "runs", "asked", "note"),
+    [
+        (1e12, True, True, None),
+        (2e8, True, True, "judged the image alone"),
+        (2e8, False, True, None),
+        (1e3, True, False, "takes too long"),
+    ],
+)
+def test_the_oracle_is_asked_for_what_it_can_do_in_reasonable_time(
+    work, runs, asked, note, launched, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(session, "REFERENCE_WORK", work)
+    begun = start(tmp_path, "torch")
+    begun.record_oracle(runs=runs)
+    assert ("reference" in begun.sides) is asked
+    assert bool(note) == bool(begun.notes)
+    assert (note or "") in "".join(begun.notes)
+    if asked:
+        assert ("--no-run" in launched.calls[-1]) is bool(note)
+        device = launched.calls[-1].index("--device")
+        assert launched.calls[-1][device + 1] == "cpu"
+
+
+def test_one_side_is_none_to_compare(launched, tmp_path):
+    with pytest.raises(NstError, match="expected two backends to compare, received torch"):
+        list(start(tmp_path, "torch").compare())
+
+
+def test_folders_of_different_recipes_are_named(trace, tmp_path):
+    for folder, name in (("a", "default"), ("b", "gatys2016")):
+        (tmp_path / folder).mkdir()
+        session.trace.write(tmp_path / folder / f"{name}.safetensors", trace)
+    with pytest.raises(NstError, match=r"a has default; .*b has gatys2016"):
+        list(compare_files(tmp_path / "a", tmp_path / "b"))
+    shutil.rmtree(tmp_path / "a")
+    (tmp_path / "a").mkdir()
+    with pytest.raises(NstError, match="a folder without any"):
+        list(compare_files(tmp_path / "a", tmp_path / "b"))
