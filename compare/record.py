@@ -16,8 +16,10 @@ from nst_spec.run import Inputs, Progress
 
 PIXELS = ("input/content", "input/style", "image", "run/image/0")
 """What every backend is given."""
-GRAIN, GRAIN_SEED = 0.05, 1
+GRAIN = 0.5
 """How much of the judged image is noise."""
+CLOSER_LOOK = 8
+"""Nudged runs of a second look."""
 GREY_LEVEL = 1 / 255
 """A darker pixel moves as far as this one does: a unit in the last place of black is nothing at all."""
 
@@ -32,20 +34,23 @@ def record(
     whole: bool = False,
     every: int = 1,
     runs: bool = True,
-    nudges: int = 1,
+    closer: bool = False,
 ) -> Trace:
     """Return the trace of a recipe: one image judged at the finest scale, and the run, with its noise.
 
     `version` is this package's; `image` (H, W, 3) the one to judge, in [0, 1], resized if need be, None a blend of
-    both inputs with a little grain; `whole` whether to keep the layers' maps instead of samples; `every` how many steps
-    apart images are kept; `runs` whether there are any; `nudges` how many more runs there are, whose images are moved
-    before every step, in the first by one unit in the last place, in the second by two, and so on.
+    both inputs and noise; `whole` whether to keep the layers' maps instead of samples; `every` how many steps apart
+    images are kept; `runs` whether there are any. Beside the run there is one whose images are moved by one unit in the
+    last place before every step. `closer` is for a second look: the blend has other noise, and there are CLOSER_LOOK
+    nudged runs, by one unit, by two, and so on.
 
     Raises NstError when an image is too small or a loss is not finite at the first step.
     """
     stage = run.plan(recipe, inputs.content, inputs.style)[-1]
     problem = run.problem_at(stage, recipe, inputs, backend.dtype)
-    judged = _blend(problem, inputs) if image is None else images.fitted(image, *stage.content_size)
+    nudges = CLOSER_LOOK if closer else 1
+    # As many nudges, as many seeds: a second look judges another image.
+    judged = _blend(problem, inputs, seed=nudges) if image is None else images.fitted(image, *stage.content_size)
     judged = judged.astype(backend.dtype)
     objective = backend.objective(problem)
     passes, evaluation = objective.passes(judged), objective.evaluate(judged)
@@ -73,11 +78,11 @@ def record(
     return Trace(header, arrays)
 
 
-def _blend(problem: Problem, inputs: Inputs) -> Array:
-    # The content image would leave its term at zero and the term's faults unseen; without grain, flat regions would
-    # leave maximum pooling with ties that rounding breaks.
+def _blend(problem: Problem, inputs: Inputs, seed: int) -> Array:
+    # Where the image is like an input, a term is a small difference of large features and its gradient much rounding;
+    # in flat regions rounding breaks the ties of maximum pooling. Noise is like neither input, and never flat.
     height, width = problem.content.shape[:2]
-    grain = generator.uniform(GRAIN_SEED, (height, width, 3))
+    grain = generator.uniform(seed, (height, width, 3))
     both = (images.fitted(inputs.style.pixels, width, height) + problem.content) / 2
     return np.asarray((1 - GRAIN) * both + GRAIN * grain)
 

@@ -1,12 +1,13 @@
 """A comparison from start to end: every side recorded in a process of its own, compared, and looked at again."""
 
+import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from compare import launch, trace
-from compare.diff import CLOSER_LOOK, Comparison, diff, wants_closer_look
+from compare.diff import Comparison, diff, wants_closer_look
 from compare.launch import EXTENSION
 from compare.trace import Trace
 from nst_spec import vgg19
@@ -28,7 +29,7 @@ Progress = Callable[[str], None]
 class Session:
     """What is compared: `arguments` are those of `nst trace`, `pythons` the interpreters, `folder` is for the traces.
 
-    `commands` and `notes` grow as backends are recorded.
+    `sides`, `commands`, `notes` and what each side was `asked` besides grow as backends are recorded.
     """
 
     arguments: Sequence[str]
@@ -39,13 +40,14 @@ class Session:
     sides: dict[str, Path] = field(default_factory=dict)
     commands: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    asked: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def record(self, backend: str, *more: str) -> None:
         """Record a backend; raises NstError with its last words where that fails."""
         path = self.folder / (backend if self.all_recipes else f"{backend}{EXTENSION}")
-        all_recipes = ["--all-recipes"] if self.all_recipes else []
-        self._launch(backend, path, *all_recipes, *more)
+        self._launch(backend, path, *(["--all-recipes"] if self.all_recipes else []), *more)
         self.sides[backend] = path
+        self.asked[backend] = more
 
     def record_oracle(self, *, runs: bool) -> None:
         """Record the oracle as far as it ends in reasonable time, judged by another side's size; else leave a note."""
@@ -71,7 +73,8 @@ class Session:
     def compare(self) -> Iterator[Judged]:
         """Compare every pair of sides, recipe by recipe.
 
-        Where nothing but a run is out, both sides are recorded again with more nudged runs, if they were recorded here.
+        Where a choice at a knife's edge may be all that is out, both sides are recorded again for a second look, unless
+        one was recorded elsewhere.
 
         Raises NstError for traces of different recipes, weights, inputs or sizes, and for fewer than two sides.
         """
@@ -79,22 +82,27 @@ class Session:
         if len(names) < 2:
             received = "; ".join([*names, *self.notes]) or "none"
             raise NstError(f"expected two backends to compare, received {received}")
-        closer: set[Path] = set()
-        for number, one in enumerate(names):
-            for other in names[number + 1 :]:
-                for pair in _pairs(self.sides[one], self.sides[other]):
-                    judged = _judge(pair)
-                    if wants_closer_look(judged[0]):
-                        self._look_closer(dict(zip((one, other), pair, strict=True)), judged[0].recipe, closer)
-                        judged = _judge(pair)
-                    yield judged
+        closer: dict[Path, Path] = {}
+        for one, other in itertools.combinations(names, 2):
+            for paths in _pairs(self.sides[one], self.sides[other]):
+                judged = _judge(paths)
+                if wants_closer_look(judged[0]) and {one, other} <= self.asked.keys():
+                    sides = zip((one, other), paths, strict=True)
+                    first, second = (self._look_closer(side, path, judged[0].recipe, closer) for side, path in sides)
+                    self.notes.append(
+                        f"{judged[0].recipe}, {one} against {other}: a second look, after {judged[0].first}"
+                    )
+                    judged = _judge((first, second))
+                yield judged
 
-    def _look_closer(self, pair: Mapping[str, Path], recipe: str, done: set[Path]) -> None:
-        for backend, path in pair.items():
-            if path.is_relative_to(self.folder) and path not in done:
-                one_recipe = ["--recipe", recipe] if self.all_recipes else []
-                self._launch(backend, path, *one_recipe, "--nudges", str(CLOSER_LOOK))
-                done.add(path)
+    def _look_closer(self, backend: str, path: Path, recipe: str, done: dict[Path, Path]) -> Path:
+        if path not in done:
+            folder = self.folder / "closer" / path.parent.relative_to(self.folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            one_recipe = ["--recipe", recipe] if self.all_recipes else []
+            self._launch(backend, folder / path.name, *one_recipe, *self.asked[backend], "--closer")
+            done[path] = folder / path.name
+        return done[path]
 
     def _launch(self, backend: str, path: Path, *more: str) -> None:
         python = self.pythons.get(backend, sys.executable)

@@ -32,7 +32,7 @@ DEFAULTS = {"size.pixels": 128, "steps": 20}
 @click.option("--whole", is_flag=True, help="Keep every value of every layer, not a sample.")
 @click.option("--every", default=1, type=click.IntRange(min=1), help="Keep the run's images every so many steps.")
 @click.option("--no-run", is_flag=True, help="Judge one image only; no steps.")
-@click.option("--nudges", default=1, type=click.IntRange(min=1), help="How many nudged runs: 1, or 8 to look closer.")
+@click.option("--closer", is_flag=True, help="Record for a second look: another image, and more nudged runs.")
 @click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors.")
 @backend_option
 @machine_options
@@ -47,7 +47,7 @@ def trace(
     whole: bool,
     every: int,
     no_run: bool,
-    nudges: int,
+    closer: bool,
     quiet: bool,
     **given: Any,
 ) -> None:
@@ -88,7 +88,7 @@ def trace(
             whole=whole,
             every=every,
             runs=not no_run,
-            nudges=nudges,
+            closer=closer,
         )
         traces.write(path, found)
     click.echo(str(output))

@@ -60,12 +60,15 @@ def test_every_pixel_moves_by_one_unit_in_the_last_place(dtype):
     assert (np.abs(nudged(image, 3, seed=1) - image)[bright] >= 2 * np.spacing(image[bright])).all()
 
 
-def test_more_nudged_runs_are_moved_further(inputs):
+def test_a_second_look_has_another_image_and_runs_that_are_moved_further(inputs):
     chosen = recipe.override(recipe.load("default"), {"size.pixels": 32, "steps": 3})
-    found = record(backends.load("reference", dtype="float64"), chosen, inputs, version="0", nudges=3)
-    starts = [np.abs(found.arrays[f"nudged/{n}/image/0"] - found.arrays["run/image/0"]).max() for n in (1, 2, 3)]
-    assert starts == pytest.approx([starts[0], 2 * starts[0], 3 * starts[0]])
-    assert "nudged/4/loss" not in found.arrays
+    oracle = backends.load("reference", dtype="float64")
+    found, again = (record(oracle, chosen, inputs, version="0", closer=closer) for closer in (False, True))
+    starts = [np.abs(again.arrays[f"nudged/{n}/image/0"] - again.arrays["run/image/0"]).max() for n in range(1, 9)]
+    assert starts == pytest.approx([n * starts[0] for n in range(1, 9)])
+    assert "nudged/2/loss" not in found.arrays
+    assert not np.array_equal(found.arrays["image"], again.arrays["image"])
+    np.testing.assert_array_equal(found.arrays["run/result"], again.arrays["run/result"])
 
 
 def test_images_can_be_kept_now_and_then_and_layers_whole(inputs):

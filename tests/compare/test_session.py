@@ -1,9 +1,9 @@
 import shutil
 
+import numpy as np
 import pytest
 
 from compare import launch, session, trace
-from compare.diff import CLOSER_LOOK
 from compare.session import Session, compare_files
 from nst_spec.errors import NstError
 
@@ -15,7 +15,7 @@ def launched(monkeypatch, traced):
 
     def run(python, arguments, backend, say):
         calls.append(arguments)
-        made = run.made if "--nudges" in arguments or backend != "tf" else run.faulty
+        made = run.made if "--closer" in arguments or backend != "tf" else run.faulty
         trace.write(arguments[arguments.index("-o") + 1], made)
 
     run.made = run.faulty = traced()
@@ -35,17 +35,27 @@ def start(tmp_path, *backends):
     return begun
 
 
-def test_where_only_a_run_is_out_both_sides_are_recorded_again_with_more_nudges(launched, tmp_path):
+def test_where_only_a_run_is_out_both_sides_are_recorded_again_for_a_second_look(launched, tmp_path):
     found = launched.made
     for name in ("run/image/6", "nudged/1/image/6"):
         launched.faulty = moved(launched.faulty if launched.faulty is not found else found, name)
     begun = start(tmp_path, "torch", "tf")
     ((comparison, _),) = begun.compare()
     assert comparison.ok
-    assert [call[-5:-3] for call in launched.calls[2:]] == [["--backend", "torch"], ["--backend", "tf"]]
-    for call in launched.calls[2:]:
-        assert call[call.index("--nudges") + 1] == str(CLOSER_LOOK)
+    assert ["--closer" in call for call in launched.calls] == [False, False, True, True]
     assert len(begun.commands) == 4
+    assert begun.notes[0].startswith("default, torch against tf: a second look, after image after step 6: ")
+    # What was recorded first is still there, for other pairs.
+    assert not next(compare_files(tmp_path / "torch.safetensors", tmp_path / "tf.safetensors"))[0].ok
+
+
+def test_a_flipped_choice_that_moves_the_gradient_too_far_is_looked_at_again(launched, tmp_path):
+    choices = launched.made.arrays["choices/relu5_1"]
+    flipped = {**launched.made.arrays, "choices/relu5_1": choices ^ np.uint8(1)}
+    launched.faulty = moved(trace.Trace(launched.made.header, flipped), "gradient")
+    ((comparison, _),) = start(tmp_path, "torch", "tf").compare()
+    assert comparison.ok
+    assert len(launched.calls) == 4
 
 
 def test_where_anything_else_is_out_nothing_is_recorded_again(launched, tmp_path):

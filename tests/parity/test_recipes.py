@@ -7,7 +7,7 @@ import functools
 
 import pytest
 
-from compare.diff import CLOSER_LOOK, diff, wants_closer_look
+from compare.diff import diff, wants_closer_look
 from compare.record import record
 from nst_spec import backend as backends
 from nst_spec import recipe, weights
@@ -21,20 +21,20 @@ CONTENT, STYLE = (
 
 
 @functools.cache
-def traced(backend_name, name, dtype, device, precision="fp32", steps=20, nudges=1):
+def traced(backend_name, name, dtype, device, precision="fp32", steps=20, closer=False):
     weight_set = weights.random_weights(NARROW)
     chosen = recipe.override(recipe.load(name), {"size.pixels": 50, "steps": steps})
     space = weights.preprocessing_for(chosen.preprocessing, chosen.weights, weight_set)
     where = "cpu" if backend_name == "reference" else device
     backend = backends.load(backend_name, device=where, dtype=dtype, precision=precision, deterministic=True)
     inputs = Inputs(CONTENT, STYLE, weight_set, space)
-    return record(backend, chosen, inputs, version="0", runs=steps > 0, nudges=nudges)
+    return record(backend, chosen, inputs, version="0", runs=steps > 0, closer=closer)
 
 
 def check_agreement(one, other, *what, **settings):
     found = diff(traced(one, *what, **settings), traced(other, *what, **settings))
     if wants_closer_look(found):
-        found = diff(traced(one, *what, nudges=CLOSER_LOOK), traced(other, *what, nudges=CLOSER_LOOK))
+        found = diff(traced(one, *what, closer=True), traced(other, *what, closer=True))
     assert found.ok, f"{found.first}; {found.hint}"
     return found
 
