@@ -155,7 +155,8 @@ def run(
     """Run the recipe: every scale from the coarsest, each starting from the image of the one before.
 
     `on_step` sees every step; if it returns True, the run ends after that step. `disturb` is given the steps
-    done and the image before each step, the first one too, and returns the image to go on with.
+    done and the image in the run's precision, before the first step of a scale and after every step, and returns the
+    image to go on with.
 
     Raises NstError when an image is too small or the very first loss is not finite, naming the image or the term.
     """
@@ -168,15 +169,16 @@ def run(
     for number, stage in enumerate(stages, start=1):
         problem = problem_at(stage, recipe, inputs, backend.dtype)
         if image is None:
-            image = initial_image(recipe, inputs, problem).astype(backend.dtype)
-            image = disturb(0, image) if disturb else image
+            image = initial_image(recipe, inputs, problem)
         else:
             image = images.resample(image, *stage.content_size)
             # Lanczos overshoots at edges; a run that clamps never leaves the box.
             image = np.clip(image, 0.0, 1.0) if recipe.clamp == "each-step" else image
         if not stage.steps:
             break
-        descent = backend.objective(problem).descent(image.astype(backend.dtype))
+        image = image.astype(backend.dtype)
+        image = disturb(len(history), image) if disturb else image
+        descent = backend.objective(problem).descent(image)
         try:
             for losses in descend(descent, recipe, stage.steps):
                 history.append(losses)
