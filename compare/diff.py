@@ -64,13 +64,14 @@ class Step(Part):
 
 
 class Trajectory(Part):
-    """The runs: total losses of each side, the steps at which both have images, and the greatest ratio.
+    """The runs: total losses of each side, the steps at which both have images, the final picture, the greatest ratio.
 
     `judged` is False for a run too short to be, or in a precision whose roundings are no neighbours.
     """
 
     losses: tuple[list[float | None], list[float | None]]
     steps: list[Step]
+    picture: Step | None
     judged: bool
     ratio: Measure
 
@@ -176,8 +177,8 @@ def profile_of(a: Trace, b: Trace) -> str:
     return min(precisions) if precisions else a.header.environment.dtype
 
 
-IDENTITY = ("name", "source", "note", "weights", "stages", "adapted", "init.file")
-"""Keys of a recipe that change no number: names, or what the hashes of weights and inputs say better."""
+IDENTITY = ("name", "source", "note", "weights", "preprocessing", "stages", "adapted", "init.file")
+"""Keys of a recipe that change no number: names, or what the header says of weights, pixel space and inputs."""
 
 
 START = "pixels of run/image/0"
@@ -201,7 +202,7 @@ def _facts(trace: Trace) -> dict[str, str]:
     recipe = {f"recipe {key}": value for key, value in _flat(header.recipe) if key not in IDENTITY}
     hashes = {f"pixels of {name}": value[:12] for name, value in header.pixels.items()}
     facts: dict[str, Any] = {
-        "weights": f"{header.weights.name} {header.weights.sha256[:12]}",
+        "weights": header.weights.sha256[:12],
         "preprocessing": header.weights.preprocessing,
         "dtype": header.environment.dtype,
         "content size": header.content_size,
@@ -227,10 +228,10 @@ def wants_closer_look(comparison: Comparison) -> bool:
     fault does come back.
     """
     first = comparison.first
-    flipped = TOLERANCES.limit(comparison.profile, "flipped-gradient")
-    return first is not None and (
-        first.step is not None or (first.quantity == "gradient by" and first.measure.limit == flipped)
-    )
+    if first is None or comparison.profile != comparison.sides[1].dtype:
+        return False
+    loosened = first.measure.limit == TOLERANCES.limit(comparison.profile, "flipped-gradient")
+    return first.step is not None or (first.quantity == "gradient by" and comparison.flips > 0 and loosened)
 
 
 def _measure(error: float | None, profile: str, quantity: Quantity) -> Measure:
@@ -248,11 +249,9 @@ def _finite(value: float) -> float | None:
 
 def _layers(a: Trace, b: Trace, profile: str) -> list[Layer]:
     found = []
-    choices = {layer: _choices(a, b, layer) for layer in b.header.shapes}
-    for layer in b.header.shapes:
-        # A gradient passes through the choices of every layer after this one.
-        after = list(choices)[list(choices).index(layer) + 1 :]
-        flipped = any(c.differing for c in (choices[other] for other in after) if c)
+    flipped = False
+    for layer in reversed(b.header.shapes):
+        choices = _choices(a, b, layer)
         arrays = {quantity: f"{quantity}/{layer}" for quantity in ("gram", "target")}
         measures: dict[str, Measure] = {
             quantity: _measure(relative(a.arrays[name], b.arrays[name]), profile, "gram")
@@ -267,17 +266,21 @@ def _layers(a: Trace, b: Trace, profile: str) -> list[Layer]:
                 layer=layer,
                 output=_measure(_of_layer(a, b, "output", layer), profile, "output"),
                 slope=_measure(_of_layer(a, b, "slope", layer), profile, "flipped-gradient" if flipped else "gradient"),
-                choices=choices[layer],
+                choices=choices,
                 **measures,
             )
         )
-    return found
+        # A gradient passes through the choices of every layer after its own.
+        flipped = flipped or bool(choices and choices.differing)
+    return found[::-1]
 
 
 def _of_layer(a: Trace, b: Trace, kind: str, layer: str) -> float | None:
     if a.header.shapes.get(layer) != b.header.shapes[layer]:
         return None
-    of_values = relative(a.sample(f"{kind}/{layer}"), b.sample(f"{kind}/{layer}"))
+    name = f"{kind}/{layer}"
+    whole = all(trace.arrays[name].ndim == len(b.header.shapes[layer]) for trace in (a, b))
+    of_values = relative(*((trace.arrays[name] if whole else trace.sample(name)) for trace in (a, b)))
     # Mean and deviation of the whole map tell what the samples may miss; both are judged beside the map's own size.
     ours, theirs = (trace.arrays[f"facts/{kind}/{layer}"] for trace in (a, b))
     size = float(np.hypot(theirs[0], theirs[1]))
@@ -329,40 +332,52 @@ def _totals(a: Trace, b: Trace, profile: str) -> dict[str, Measure]:
 def _trajectory(a: Trace, b: Trace, profile: str) -> Trajectory | None:
     if "run/loss" not in a.arrays or "run/loss" not in b.arrays:
         return None
-    full_precision = profile == b.header.environment.dtype
-    rounding = float(np.finfo(b.header.environment.dtype).eps)
-    limit = TOLERANCES.trajectory.limit
-    steps = []
-    for step in sorted({int(name) for name in a.under("run/image")} & {int(name) for name in b.under("run/image")}):
-        name = f"image/{step}"
-        distance = relative(a.arrays[f"run/{name}"], b.arrays[f"run/{name}"])
-        own = tuple(_own_distance(trace, name) for trace in (a, b))
-        ratio = allowed = None
-        if distance is not None and None not in own:
-            # Below one rounding there is nothing to compare: two equal images are as far from themselves.
-            noise = max(rounding, *(d for d in own if d is not None))
-            ratio, allowed = distance / noise, limit * noise
-        ok = not full_precision or step < TOLERANCES.first_step or (ratio is not None and ratio <= limit)
-        own_distances = (own[0], own[1])
-        steps.append(
-            Step(step=step, distance=distance, own_distances=own_distances, ratio=ratio, allowed=allowed, ok=ok)
-        )
-    ratios = [step.ratio for step in steps if step.step >= TOLERANCES.first_step]
+    common = sorted({int(name) for name in a.under("run/image")} & {int(name) for name in b.under("run/image")})
+    late_enough = [step for step in common if step >= TOLERANCES.first_step]
+    judged = profile == b.header.environment.dtype and bool(late_enough)
+    steps = [_step(a, b, f"image/{step}", step, judged=judged and step in late_enough) for step in common]
+    picture = _step(a, b, "result", len(b.arrays["run/loss"]), judged=judged) if _have_pictures(a, b) else None
+    ratios = [step.ratio for step in steps if step.step in late_enough]
     worst = None if None in ratios else max((ratio for ratio in ratios if ratio is not None), default=0.0)
+    ok = all(step.ok for step in (*steps, *([picture] if picture else [])))
     return Trajectory(
         losses=(_losses(a), _losses(b)),
         steps=steps,
-        judged=full_precision and bool(ratios),
-        ratio=Measure(error=worst, limit=limit, ok=all(step.ok for step in steps)),
+        picture=picture,
+        judged=judged,
+        ratio=Measure(error=worst, limit=TOLERANCES.trajectory.limit, ok=ok),
     )
+
+
+def _have_pictures(a: Trace, b: Trace) -> bool:
+    return all("run/result" in trace.arrays for trace in (a, b))
+
+
+def _step(a: Trace, b: Trace, name: str, step: int, *, judged: bool) -> Step:
+    distance = relative(a.arrays[f"run/{name}"], b.arrays[f"run/{name}"])
+    ours, theirs = _own_distance(a, name), _own_distance(b, name)
+    limit = TOLERANCES.trajectory.limit
+    ratio = allowed = None
+    if distance is not None and ours is not None and theirs is not None:
+        # Below one rounding there is nothing to compare: two equal images are as far from themselves.
+        noise = max(ours, theirs, float(np.finfo(b.header.environment.dtype).eps))
+        ratio, allowed = distance / noise, limit * noise
+    ok = not judged or (ratio is not None and ratio <= limit)
+    return Step(step=step, distance=distance, own_distances=(ours, theirs), ratio=ratio, allowed=allowed, ok=ok)
 
 
 def _own_distance(trace: Trace, image: str) -> float | None:
     """Return how far a run is from its nudged ones; what N units do is counted as N times what one does."""
-    nudges = sorted({int(name.partition("/")[0]) for name in trace.under("nudged")})
-    distances = [relative(trace.arrays[f"nudged/{n}/{image}"], trace.arrays[f"run/{image}"]) for n in nudges]
-    found = [distance / n for n, distance in zip(nudges, distances, strict=True) if distance is not None]
-    return max(found) if len(found) == len(nudges) else None
+    nudges = {int(name.partition("/")[0]) for name in trace.under("nudged")}
+    distances = [_nudged_distance(trace, n, image) for n in nudges]
+    # A nudged run that ended before this image tells nothing of how far the others might be.
+    return None if None in distances else max((d for d in distances if d is not None), default=None)
+
+
+def _nudged_distance(trace: Trace, units: int, image: str) -> float | None:
+    moved = trace.arrays.get(f"nudged/{units}/{image}")
+    distance = None if moved is None else relative(moved, trace.arrays[f"run/{image}"])
+    return None if distance is None else distance / units
 
 
 def _losses(trace: Trace) -> list[float | None]:
@@ -392,7 +407,22 @@ def _failures(
             yield First(quantity="gradient by", where=layer.layer, measure=layer.slope)
     if not gradient.ok:
         yield First(quantity="gradient by", where="the image", measure=gradient)
-    for step in trajectory.steps if trajectory else ():
+    if trajectory:
+        yield from _failures_of_run(trajectory)
+
+
+def _failures_of_run(trajectory: Trajectory) -> Iterator[First]:
+    limit = TOLERANCES.trajectory.limit
+    for step in trajectory.steps:
         if not step.ok:
-            measure = Measure(error=step.ratio, limit=TOLERANCES.trajectory.limit, ok=False)
+            measure = Measure(error=step.ratio, limit=limit, ok=False)
             yield First(quantity="image after", where=f"step {step.step}", measure=measure, step=step.step)
+    lengths = [len(losses) for losses in trajectory.losses]
+    if lengths[0] != lengths[1]:
+        # Steps that only one side took; the other's loss was not finite.
+        measure = Measure(error=float(abs(lengths[0] - lengths[1])), limit=0.0, ok=False)
+        yield First(quantity="length of", where="the run", measure=measure)
+    if trajectory.picture and not trajectory.picture.ok:
+        step = trajectory.picture
+        measure = Measure(error=step.ratio, limit=limit, ok=False)
+        yield First(quantity="picture of", where="the run", measure=measure, step=step.step)

@@ -42,17 +42,17 @@ def _output(a: Trace, b: Trace, layer: str) -> str | None:
     if a.header.shapes.get(layer) != b.header.shapes[layer]:
         return _shape(a, b, layer)
     received, expected = (trace.sample(f"output/{layer}").astype(np.float64) for trace in (a, b))
-    if not np.isfinite(received).all():
+    if not np.isfinite([*received, *expected]).all():
         return f"{layer} holds values that are not finite"
+    error = float(np.linalg.norm(received - expected) / np.linalg.norm(expected))
     if _close(np.maximum(received, 0), np.maximum(expected, 0)) and not _close(received, expected):
         raw = "received" if received.min() < 0 else "expected"
         return f"the {raw} values of {layer} are not rectified, the others are: tap before or after ReLU (T1)"
     channels = positions(int(np.prod(b.header.shapes[layer]))) % b.header.shapes[layer][-1]
     offset = received - expected
     means = np.bincount(channels, offset) / np.maximum(np.bincount(channels), 1)
-    if layer.startswith("conv") and _close(offset, means[channels]):
+    if layer.startswith("conv") and offset.any() and _close(offset, means[channels]):
         return f"{layer} is off by a constant in each channel: its bias is dropped or another one"
-    error = float(np.linalg.norm(received - expected) / np.linalg.norm(expected))
     for most, arithmetic in ROUNDING.items():
         if error < most:
             return f"an error of this size from {layer} on looks like {arithmetic}: see the switches of both sides"
@@ -96,18 +96,32 @@ def _line(x: Array, y: Array) -> tuple[float, float] | None:
 
 def _gram(a: Trace, b: Trace, where: str) -> str | None:
     # Where the fault is in the Gram matrix itself, the judged image's are off as the target's are.
-    kinds = [
-        {tap: _ratio(gram, b.arrays[f"{kind}/{tap}"]) for tap, gram in a.under(kind).items()}
-        for kind in ("gram", "target")
-    ]
-    ratios = next((found for found in kinds if any(ratio != 1.0 for ratio in found.values())), {})
-    if not ratios or None in ratios.values():
+    ratios, of = _gram_ratios(a, b, "gram"), ""
+    if ratios and not _off(ratios):
+        ratios, of = _gram_ratios(a, b, "target"), "style image's "
+    if ratios is None:
         return f"the features of {where} agree, and what is made of them is no multiple of what it should be"
+    out = _off(ratios)
+    if len(out) < len(ratios):
+        return f"only some of the {of}Gram matrices are off by a factor ({_listed(out)})" if out else None
     used = b.header.recipe["style"]["gram"]
-    named = _form(losses.GRAM_DIVISORS, used, {tap: 1 / ratio for tap, ratio in ratios.items() if ratio}, b)
+    named = None if of else _form(losses.GRAM_DIVISORS, used, {tap: 1 / ratio for tap, ratio in ratios.items()}, b)
     as_if = f", as if divided by {named!r} instead of {used!r}" if named else ""
-    listed = ", ".join(f"{tap} {ratio:.4g}" for tap, ratio in ratios.items())
-    return f"every Gram matrix is off by a factor ({listed}){as_if}: the Gram divisor (T3)"
+    return f"every {of}Gram matrix is off by a factor ({_listed(ratios)}){as_if}: the Gram divisor (T3)"
+
+
+def _gram_ratios(a: Trace, b: Trace, kind: str) -> dict[str, float] | None:
+    found = {tap: _ratio(gram, b.arrays[f"{kind}/{tap}"]) for tap, gram in a.under(kind).items()}
+    ratios = {tap: ratio for tap, ratio in found.items() if ratio is not None}
+    return ratios if len(ratios) == len(found) else None
+
+
+def _off(ratios: Mapping[str, float]) -> dict[str, float]:
+    return {name: ratio for name, ratio in ratios.items() if abs(ratio - 1) > CLOSE}
+
+
+def _listed(ratios: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {ratio:.4g}" for name, ratio in ratios.items())
 
 
 def _ratio(received: Array, expected: Array) -> float | None:
@@ -136,15 +150,17 @@ def _term(kind: str, forms: Mapping[str, Callable[..., float]]) -> Callable[[Tra
     def explain(a: Trace, b: Trace, where: str) -> str | None:
         received, expected = a.under(f"term/{kind}"), b.under(f"term/{kind}")
         ratios = {tap: float(received[tap] / expected[tap]) for tap in expected if expected[tap]}
-        out = {tap: ratio for tap, ratio in ratios.items() if abs(ratio - 1) > CLOSE}
-        listed = ", ".join(f"{tap} {ratio:.6g}" for tap, ratio in out.items())
+        out = _off(ratios)
+        if not out or not np.isfinite(list(out.values())).all():
+            return None
         if len(out) < len(ratios):
-            return f"some {kind} terms are off, by a factor each ({listed}): the weight of a tap"
+            return f"some {kind} terms are off, by a factor each ({_listed(out)}): the weight of a tap"
         used = b.header.recipe[kind]["term"]
         named = _form(forms, used, ratios, b, kind)
         as_if = f", as if their form were {named!r} instead of {used!r}" if named else ""
         return (
-            f"every {kind} term is off by a factor ({listed}){as_if}, while what it compares agrees: its divisor (T4)"
+            f"every {kind} term is off by a factor ({_listed(ratios)}){as_if}, "
+            "while what it compares agrees: its divisor (T4)"
         )
 
     return explain
@@ -159,7 +175,8 @@ def _total(a: Trace, b: Trace, where: str) -> str | None:
             moved = preprocessing.affine(b.header.recipe["space"], space)(variable)
             for form in losses.TV_FORMS:
                 if abs(losses.total_variation(moved, form)[0] - received) <= CLOSE * abs(received):
-                    return f"the total variation is that of form {form!r} in space {space!r}, expected {used!r}"
+                    expected = f"{used!r} in {b.header.recipe['space']!r}"
+                    return f"the total variation is that of form {form!r} in space {space!r}, expected {expected} (T2)"
         return "the total variation has another form, or another pixel space (T2)"
     return "every term agrees: alpha, beta or the total variation's weight is another"
 
@@ -186,9 +203,10 @@ def _slope(a: Trace, b: Trace, where: str) -> str | None:
 
 def _run(a: Trace, b: Trace, where: str) -> str | None:
     kind = b.header.recipe["optimizer"]["kind"]
-    if not _close(a.arrays["run/image/0"], b.arrays["run/image/0"]):
-        return "the runs start from different images"
-    first = min((int(step) for step in b.under("run/image") if int(step) > 0), default=0)
+    common = {int(step) for step in a.under("run/image")} & {int(step) for step in b.under("run/image")} - {0}
+    first = min(common, default=0)
+    if first != 1:
+        return None
     moves = [trace.arrays[f"run/image/{first}"].astype(np.float64) - trace.arrays["run/image/0"] for trace in (a, b)]
     ratios = [_ratio(moves[0][..., c], moves[1][..., c]) for c in range(3)]
     if None not in ratios and any(abs(ratio - 1) > CLOSE for ratio in ratios if ratio):
@@ -219,4 +237,6 @@ _EXPLANATIONS: Mapping[str, Callable[[Trace, Trace, str], str | None]] = {
     "total": _total,
     "gradient by": _slope,
     "image after": _run,
+    "length of": lambda a, b, where: "the loss of one side is not finite after its last step",
+    "picture of": lambda a, b, where: "every step agrees: the best image is another, or the last clamp is missing",
 }

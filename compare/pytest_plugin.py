@@ -36,6 +36,7 @@ def _compare(content: str | Path, style: str | Path, **options: object) -> "Resu
     flags = [
         word
         for name, value in options.items()
+        if value is not None and value is not False
         for word in ([f"--{name.replace('_', '-')}"] if value is True else [f"--{name.replace('_', '-')}", str(value)])
     ]
     command = [sys.executable, "-m", "nst", "compare", str(content), str(style), *flags, "--json", "--quiet"]

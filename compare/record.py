@@ -11,6 +11,7 @@ from compare.trace import FORMAT, Array, Environment, Header, Trace, Weights, sa
 from nst_spec import generator, images, reference, run
 from nst_spec import recipe as recipes
 from nst_spec.backend import Backend, Evaluation, Image, Passes, Problem
+from nst_spec.errors import NstError
 from nst_spec.recipe import Pooling, Recipe
 from nst_spec.run import Inputs, Progress
 
@@ -44,7 +45,7 @@ def record(
     last place before every step. `closer` is for a second look: the blend has other noise, and there are CLOSER_LOOK
     nudged runs, by one unit, by two, and so on.
 
-    Raises NstError when an image is too small or a loss is not finite at the first step.
+    Raises NstError when an image is too small.
     """
     stage = run.plan(recipe, inputs.content, inputs.style)[-1]
     problem = run.problem_at(stage, recipe, inputs, backend.dtype)
@@ -160,15 +161,14 @@ def _energy(values: Array) -> float:
 def _runs(backend: Backend, recipe: Recipe, inputs: Inputs, every: int, nudges: int) -> dict[str, Array]:
     first = run.problem_at(run.plan(recipe, inputs.content, inputs.style)[0], recipe, inputs, backend.dtype)
     start = run.initial_image(recipe, inputs, first).astype(backend.dtype)
-    outcome, arrays = _one_run(backend, recipe, inputs, every, start, None)
-    found = {f"run/{name}": array for name, array in arrays.items()} | {"run/result": outcome.image}
+    found = {f"run/{name}": array for name, array in _one_run(backend, recipe, inputs, every, start, None).items()}
     for units in range(1, nudges + 1):
         # At every step and not at the start alone, since backends round at every step: a single offset, which a
         # backend rounds alike ever after, misses most of what L-BFGS makes of rounding.
         def disturb(step: int, image: Image, units: int = units) -> Image:
             return nudged(image, units, seed=units * MOST_STEPS + step)
 
-        _, arrays = _one_run(backend, recipe, inputs, every, disturb(0, start), disturb)
+        arrays = _one_run(backend, recipe, inputs, every, disturb(0, start), disturb)
         found |= {f"nudged/{units}/{name}": array for name, array in arrays.items()}
     return found
 
@@ -179,12 +179,16 @@ MOST_STEPS = 10**6
 
 def _one_run(
     backend: Backend, recipe: Recipe, inputs: Inputs, every: int, start: Image, disturb: run.Disturbance | None
-) -> tuple[run.Outcome, dict[str, Array]]:
+) -> dict[str, Array]:
     arrays: dict[str, Array] = {"image/0": start}
 
     def keep(progress: Progress) -> None:
         if progress.step % every == 0 or progress.step == progress.steps:
             arrays[f"image/{progress.step}"] = progress.image()
 
-    outcome = run.run(backend, recipe, inputs, keep, disturb)
-    return outcome, arrays | {"loss": np.array([step.total for step in outcome.losses])}
+    try:
+        outcome = run.run(backend, recipe, inputs, keep, disturb)
+    except NstError:
+        # The first loss is not finite. What was judged before says where that begins.
+        return arrays | {"loss": np.zeros(0)}
+    return arrays | {"loss": np.array([step.total for step in outcome.losses]), "result": outcome.image}

@@ -22,7 +22,7 @@ RUNNING_A_STEP = 6
 """The same for a step of the run and of the nudged one."""
 
 Judged = tuple[Comparison, tuple[Trace, Trace]]
-Progress = Callable[[str], None]
+Say = Callable[[str], None]
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Session:
 
     arguments: Sequence[str]
     folder: Path
-    say: Progress
+    say: Say
     pythons: Mapping[str, str] = field(default_factory=dict)
     all_recipes: bool = False
     sides: dict[str, Path] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Session:
         """Add a trace, or a folder of them, that was recorded elsewhere."""
         found = trace.read(next(iter(_files(path).values())))
         self.notes.append(f"{path.name} was recorded elsewhere: {found.header.environment.title}")
-        self.sides[str(path)] = path
+        self.sides[f"recorded {path}"] = path
 
     def compare(self) -> Iterator[Judged]:
         """Compare every pair of sides, recipe by recipe.
@@ -109,7 +109,9 @@ class Session:
         # The oracle stays on the CPU, whatever the device of the others.
         more = (*more, "--device", "cpu") if backend == REFERENCE else more
         arguments = ["trace", *self.arguments, *more, "--backend", backend, "-o", str(path), "--force"]
-        self.commands.append(launch.command(python, arguments))
+        # What is recorded for the reader lies where he wants it, not in a folder that may be gone.
+        shown = [str(path.relative_to(self.folder)) if word == str(path) else word for word in arguments]
+        self.commands.append(launch.command(python, shown))
         launch.run(python, arguments, backend, self.say)
 
 

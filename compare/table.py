@@ -68,6 +68,9 @@ def _show_whole(console: Console, comparison: Comparison, all_layers: bool) -> N
         _judged(f"gradient by the image ({comparison.flips} choices differ)", comparison.gradient), soft_wrap=True
     )
     run = comparison.trajectory
+    if run and not run.judged:
+        why = "too short" if comparison.profile == comparison.sides[1].dtype else "different precisions"
+        console.print(f"run of {len(run.losses[0])} steps: not judged ({why})", soft_wrap=True, markup=False)
     if run and run.judged:
         console.print(
             _judged(

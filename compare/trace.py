@@ -16,9 +16,9 @@ The file is safetensors: arrays by name, and under the metadata key `nst-trace` 
     gradient                        of the total loss by the judged image in [0, 1] RGB (H, W, 3)
     run/loss, run/image/STEP        the total loss of every step of the run; the image it starts from (0), and those
                                     after some of its steps (H, W, 3)
-    nudged/N/loss, nudged/N/image/STEP  the same of a run whose images are moved by N units in the last place before
-                                    each step, the first one too; N from 1
     run/result                      the picture that the run gave
+    nudged/N/...                    the same of a run whose images are moved by N units in the last place before each
+                                    step, the first one too; N from 1
 """
 
 import hashlib
@@ -27,7 +27,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ from nst_spec import generator
 from nst_spec.errors import NstError
 from nst_spec.losses import Shape
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 METADATA_KEY = "nst-trace"
 SAMPLES = 2**14
 """Values kept of a layer that has more."""
@@ -83,7 +83,7 @@ class Weights(Part):
 class Header(Part):
     """Everything about a trace but its numbers; sizes are (width, height) in pixels, hashes SHA-256."""
 
-    format: int
+    format: Literal[1] = FORMAT
     environment: Environment
     recipe: dict[str, Any]
     weights: Weights
@@ -175,11 +175,8 @@ def read(path: Path) -> Trace:
         raise NstError(f"{path}: expected a trace as nst trace writes it ({reason})") from error
     if text is None:
         raise NstError(f"{path}: expected a trace as nst trace writes it, received a safetensors file without a header")
-    found = json.loads(text)
-    if found.get("format") != FORMAT:
-        raise NstError(f"{path}: expected a trace of format {FORMAT}, received {found.get('format')}; record it again")
     try:
-        return Trace(Header.model_validate(found), arrays)
+        return Trace(Header.model_validate_json(text), arrays)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))

@@ -28,7 +28,7 @@ DEFAULTS = {"size.pixels": 128, "steps": 20}
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="File (.safetensors) to write.")
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @click.option("--all-recipes", is_flag=True, help="Record every recipe; the output is a folder.")
-@click.option("--image", help="The image to judge; a blend of both inputs if not given.")
+@click.option("--image", help="The image to judge; a blend of both inputs and noise if not given.")
 @click.option("--whole", is_flag=True, help="Keep every value of every layer, not a sample.")
 @click.option("--every", default=1, type=click.IntRange(min=1), help="Keep the run's images every so many steps.")
 @click.option("--no-run", is_flag=True, help="Judge one image only; no steps.")
@@ -65,17 +65,19 @@ def trace(
 
     if output.suffix != launch.EXTENSION and not all_recipes:
         raise NstError(f"{output}: expected a name that ends in {launch.EXTENSION}")
-    names = recipe.names() if all_recipes else [given.pop("recipe")]
-    given.pop("recipe", None)
+    named = given.pop("recipe")
+    if named and all_recipes:
+        raise NstError(f"expected --all-recipes or --recipe {named}, received both")
+    names = recipe.names() if all_recipes else [named]
     options = keywords(given, quiet=quiet)
     options["settings"] = DEFAULTS | options["settings"]
-    judged = images.read(image, warn=warn).pixels if image else None
-    tell = say(quiet)
-    for number, name in enumerate(names, start=1):
-        path = output / f"{name}{launch.EXTENSION}" if all_recipes else output
+    judged = images.read(image, allow_large=given["allow_large"], warn=warn).pixels if image else None
+    paths = [output / f"{name}{launch.EXTENSION}" if all_recipes else output for name in names]
+    for path in paths:
         check_new(path, force)
-        if all_recipes:
-            make_folder(output)
+    make_folder(paths[0].parent)
+    tell = say(quiet)
+    for number, (name, path) in enumerate(zip(names, paths, strict=True), start=1):
         chosen = options | ({"recipe": name} if name else {})
         prepared = prepare(content, style, deterministic=True, **chosen)
         tell(f"{prepared.backend.name}: {prepared.recipe.name} ({number} of {len(names)})")
@@ -106,18 +108,22 @@ def diff(first: Path, second: Path, as_json: bool, layers: bool, report: Path | 
 
     Exit code 0: within the tolerances; 1: out of tolerance; 2: not comparable.
     """
+    from compare.diff import wants_closer_look
     from compare.session import compare_files
 
     _check_report(report, force)
     judged = list(compare_files(first, second))
-    _conclude(judged, [f"nst diff {first} {second}"], [], as_json=as_json, layers=layers, report=report)
+    notes = []
+    if any(wants_closer_look(comparison) for comparison, _ in judged):
+        notes.append("a choice at a knife's edge may be all that is out; record both sides with --closer to tell")
+    _conclude(judged, [f"nst diff {first} {second}"], notes, as_json=as_json, layers=layers, report=report)
 
 
 @click.command(short_help="Prove that both frameworks compute the same, or say where they part.")
 @click.argument("content")
 @click.argument("style")
 @click.option("--all-recipes", is_flag=True, help="Compare every recipe.")
-@click.option("--image", help="The image to judge; a blend of both inputs if not given.")
+@click.option("--image", help="The image to judge; a blend of both inputs and noise if not given.")
 @click.option("--whole", is_flag=True, help="Compare every value of every layer, not a sample.")
 @click.option("--every", type=click.IntRange(min=1), help="Compare the runs' images every so many steps.")
 @click.option("--no-run", is_flag=True, help="Judge one image only; no steps.")
@@ -160,13 +166,14 @@ def compare(
     participants, notes = _participants(backends, torch_python, tf_python)
     pythons = {"torch": torch_python or sys.executable, "tf": tf_python or sys.executable}
     with _folder(report) as folder:
-        session = Session([content, style, *_arguments(given)], folder, say(quiet), pythons, all_recipes, notes=notes)
-        for backend in participants:
-            session.record(backend)
-        if session.sides and not backends:
-            session.record_oracle(runs=not given["no_run"])
+        arguments = [content, style, *_arguments(given), *(["--quiet"] if quiet else [])]
+        session = Session(arguments, folder, warn, pythons, all_recipes, notes=notes)
         if against:
             session.add(against)
+        for backend in participants:
+            session.record(backend)
+        if participants and not backends:
+            session.record_oracle(runs=not given["no_run"])
         judged = list(session.compare())
     _conclude(judged, session.commands, session.notes, as_json=as_json, layers=layers, report=report)
 
@@ -195,13 +202,13 @@ def _participants(backends: str | None, torch_python: str | None, tf_python: str
 
 def _arguments(given: Mapping[str, Any]) -> list[str]:
     """Return the options that were given as they are typed."""
-    flags = {option.name: option.flag for option in RECIPE_OPTIONS} | {"set_": "--set"}
+    switches = {option.name for option in RECIPE_OPTIONS if option.type is bool}
     typed: list[str] = []
     for name, value in given.items():
-        flag = flags.get(name, "--" + name.replace("_", "-"))
+        flag = "--" + name.rstrip("_").replace("_", "-")
         if value is True:
             typed.append(flag)
-        elif value is False and name in flags:
+        elif value is False and name in switches:
             typed.append(flag.replace("--", "--no-", 1))
         elif isinstance(value, tuple):
             typed += [word for item in value for word in (flag, str(item))]

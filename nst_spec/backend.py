@@ -25,7 +25,8 @@ DType = Literal["float32", "float64"]
 DTYPES = ("float32", "float64")
 Precision = Literal["fp32", "tf32", "bf16"]
 PRECISIONS = ("fp32", "tf32", "bf16")
-"""How a float32 run multiplies inside the network; Grams, losses and the image stay float32."""
+"""How a float32 run multiplies inside the network. Losses and the image stay float32, and so do Gram matrices but in
+TensorFlow with tf32, whose switch is for every product."""
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PREFERENCE = ("torch", "tf")
 """The order in which an unnamed backend is chosen among the installed ones."""

@@ -189,7 +189,7 @@ def run(
                     stopped = ON_REQUEST
                     break
                 if disturb:
-                    descent.place(disturb(step, descent.image()).astype(backend.dtype))
+                    descent.place(disturb(step, descent.image().astype(backend.dtype)))
         except NotFiniteError as trouble:
             stopped = f"{trouble} is not finite at step {len(history) + 1}; this is the last good image"
             if not history:

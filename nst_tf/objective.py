@@ -107,34 +107,26 @@ class Objective:
 
     def _loss_and_gradient(self, variable: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
         """Return the terms' values, the gradient of the total loss by the variable, and the Gram matrices."""
-        with tf.device(self.device), tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(variable)
-            values, grams = self.terms(self.features(self.to_network(variable)), variable)
-            total = tf.tensordot(values, self.coefficients, axes=1)
-        return values, tape.gradient(total, variable), grams
+        with tf.device(self.device):
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(variable)
+                values, grams = self.terms(self.features(self.to_network(variable)), variable)
+                total = tf.tensordot(values, self.coefficients, axes=1)
+            return values, tape.gradient(total, variable), grams
 
     @tf.function
     def _passes(self, variable: tf.Tensor) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         # A graph, as the evaluation is one, so that both round alike.
-        x = self.to_network(variable)
-        with tf.device(self.device), tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(x)
-            outputs = {"input": x} | self.network(tf.cast(x, self.network_dtype), list(self.network.layers))
-            in_full = {layer: tf.cast(output, x.dtype) for layer, output in outputs.items()}
-            values, _ = self.terms(in_full, tf.stop_gradient(variable))
-            total = tf.tensordot(values, self.coefficients, axes=1)
-        slopes = tape.gradient(total, outputs)
-        return in_full, {layer: tf.cast(slope, x.dtype) for layer, slope in slopes.items()}
-
-    def evaluate(self, image: protocol.Image) -> protocol.Evaluation:
-        """Return losses, gradient and Gram matrices of an image."""
-        values, gradient, grams = self.loss_and_gradient(self.variable(image))
-        return protocol.Evaluation(
-            protocol.Losses.of(self.recipe, values.numpy().tolist()),
-            to_neutral(self.to_space.pull_back(gradient)),
-            {tap: gram.numpy() for tap, gram in grams.items()},
-            {tap: target.gram.numpy() for tap, target in self.style_targets.items()},
-        )
+        with tf.device(self.device):
+            x = self.to_network(variable)
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(x)
+                outputs = {"input": x} | self.network(tf.cast(x, self.network_dtype), list(self.network.layers))
+                in_full = {layer: tf.cast(output, x.dtype) for layer, output in outputs.items()}
+                values, _ = self.terms(in_full, tf.stop_gradient(variable))
+                total = tf.tensordot(values, self.coefficients, axes=1)
+            slopes = tape.gradient(total, outputs)
+            return in_full, {layer: tf.cast(slope, x.dtype) for layer, slope in slopes.items()}
 
     def passes(self, image: protocol.Image) -> protocol.Passes:
         """Return both passes' results at every layer."""

@@ -25,7 +25,7 @@ def available_devices() -> tuple[str, ...]:
 
 def configure(threads: int | None, precision: protocol.Precision, deterministic: bool) -> None:
     """Set the process's switches: CPU threads, TensorFloat-32 (its error is about 1e-3), determinism."""
-    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = False  # Gram matrices and L-BFGS
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     # cuDNN's convolutions and cuBLAS are all that this computation has of what may vary from run to run.
     torch.backends.cudnn.deterministic = deterministic

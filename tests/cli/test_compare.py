@@ -67,6 +67,19 @@ def test_traces_of_different_computations_are_refused_before_any_number(options,
     assert named in err
 
 
+def test_a_run_alone_that_is_out_asks_for_a_second_look(nst, trace):
+    from compare import trace as traces
+
+    trace("a.safetensors", "--backend", "reference")
+    found = traces.read(Path("a.safetensors"))
+    moved = {name: found.arrays[name] * 1.001 for name in ("run/image/6", "nudged/1/image/6")}
+    traces.write(Path("b.safetensors"), traces.Trace(found.header, {**found.arrays, **moved}))
+    code, out, _ = nst("diff", "a.safetensors", "b.safetensors")
+    assert code == 1
+    assert "first difference: image after step 6" in out
+    assert "record both sides with --closer to tell" in out
+
+
 def test_other_weights_on_one_side_are_refused(nst, trace, narrow_weights, tmp_path):
     from nst_spec import weight_files
 
@@ -96,6 +109,7 @@ def test_a_folder_of_every_recipe(nst, photo, painting, narrow_file):
         (["diff", "none.safetensors", "none.safetensors"], "no such file"),
         (["diff", ".", "."], "a folder without any"),
         (["trace", "PHOTO", "PAINTING", "-o", "out.png"], "ends in .safetensors"),
+        (["trace", "PHOTO", "PAINTING", "-o", "out", "--all-recipes", "--recipe", "default"], "received both"),
         (["compare", "PHOTO", "PAINTING", "--backends", "torch,jax"], "accepted: reference, tf, torch"),
         (["compare", "PHOTO", "PAINTING", "--backends", "tf,tf"], "expected each backend once, received tf,tf"),
         (["compare", "PHOTO", "PAINTING", "--backends", "reference", *TINY], "expected two backends to compare"),
@@ -221,7 +235,7 @@ def test_pytest_has_a_fixture(pytestconfig, photo, painting, narrow_file, nst_co
         size=32,
         backends=f"{backend_name},reference",
         no_run=True,
-        dtype="float64",
+        all_recipes=False,
     )
     assert result.ok
     with pytest.raises(pytest.fail.Exception, match=r"could not run: .* recipe: received 'none'"):

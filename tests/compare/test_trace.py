@@ -52,6 +52,8 @@ def damaged(path, kind):
         save_file({"a": np.zeros(3)}, path, metadata={traces.METADATA_KEY: json.dumps({"format": 99})})
     elif kind == "header":
         save_file({"a": np.zeros(3)}, path, metadata={traces.METADATA_KEY: json.dumps({"format": traces.FORMAT})})
+    elif kind == "no JSON":
+        save_file({"a": np.zeros(3)}, path, metadata={traces.METADATA_KEY: "{"})
 
 
 @pytest.mark.parametrize(
@@ -60,8 +62,9 @@ def damaged(path, kind):
         ("none", "no such file"),
         ("text", "expected a trace"),
         ("no header", "without a header"),
-        ("other format", "format 1, received 99"),
+        ("other format", "header is damaged: format: Input should be 1"),
         ("header", "header is damaged: environment"),
+        ("no JSON", "header is damaged"),
     ],
 )
 def test_what_is_no_trace_is_named(kind, message, tmp_path):

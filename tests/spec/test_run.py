@@ -187,6 +187,7 @@ def test_a_run_can_be_disturbed_before_every_step(inputs):
 
     def disturb(step, image):
         seen.append((step, image.shape))
+        assert image.dtype == REFERENCE.dtype
         return image + 0.01 if step == 2 else image
 
     shown = {}
@@ -198,3 +199,10 @@ def test_a_run_can_be_disturbed_before_every_step(inputs):
     np.testing.assert_allclose(shown[2], plain[2], atol=1e-12)
     assert np.abs(shown[3] - plain[3]).max() > 0.005
     assert moved.image.shape == seen[-1][1]
+
+
+def test_a_disturbance_sees_the_runs_precision_whatever_the_backend_computes_in(inputs):
+    seen = []
+    single = backends.load("reference", dtype="float32")
+    run.run(single, quick(), inputs, disturb=lambda step, image: seen.append(image.dtype) or image)
+    assert seen == [np.float32] * 7
