@@ -128,6 +128,16 @@ class Objective:
             slopes = tape.gradient(total, outputs)
             return in_full, {layer: tf.cast(slope, x.dtype) for layer, slope in slopes.items()}
 
+    def evaluate(self, image: protocol.Image) -> protocol.Evaluation:
+        """Return losses, gradient and Gram matrices of an image."""
+        values, gradient, grams = self.loss_and_gradient(self.variable(image))
+        return protocol.Evaluation(
+            protocol.Losses.of(self.recipe, values.numpy().tolist()),
+            to_neutral(self.to_space.pull_back(gradient)),
+            {tap: gram.numpy() for tap, gram in grams.items()},
+            {tap: target.gram.numpy() for tap, target in self.style_targets.items()},
+        )
+
     def passes(self, image: protocol.Image) -> protocol.Passes:
         """Return both passes' results at every layer."""
         outputs, gradients = self._passes(self.variable(image))

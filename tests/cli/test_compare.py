@@ -89,7 +89,7 @@ def test_other_weights_on_one_side_are_refused(nst, trace, narrow_weights, tmp_p
     trace("b.safetensors", "--backend", "reference", weights=other)
     code, _, err = nst("diff", "a.safetensors", "b.safetensors")
     assert code == 2
-    assert "weights (narrow.safetensors" in err
+    assert "weights (" in err
 
 
 def test_a_folder_of_every_recipe(nst, photo, painting, narrow_file):

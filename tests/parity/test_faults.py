@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from compare.diff import diff
+from compare.diff import diff, wants_closer_look
 from compare.record import record
 from nst_spec import backend as backends
 from nst_spec import generator, preprocessing, recipe, weights
@@ -276,7 +276,7 @@ FAULTS = {
 }
 
 
-def traced(fault, backend, weight_set):
+def traced(fault, backend, weight_set, closer=False):
     content, style = (Picture(image, f"{number}.png", "") for number, image in enumerate(fault.images))
     chosen = recipe.override(
         recipe.load(fault.recipe),
@@ -284,7 +284,8 @@ def traced(fault, backend, weight_set):
     )
     space = weights.preprocessing_for(chosen.preprocessing, chosen.weights, weight_set)
     flat = sum(FLAT) / 2 if fault.images is FLAT else None
-    return record(backend, chosen, Inputs(content, style, weight_set, space), version="0", image=flat)
+    inputs = Inputs(content, style, weight_set, space)
+    return record(backend, chosen, inputs, version="0", image=flat, closer=closer)
 
 
 def coarse(weight_set):
@@ -297,8 +298,11 @@ def coarse(weight_set):
 def test_a_planted_fault_is_caught_and_named(name, backend, backend_name, narrow_weights, monkeypatch):
     fault = FAULTS[name]
     weight_set = coarse(narrow_weights) if fault.images is FLAT else narrow_weights
-    oracle = traced(fault, backends.load("reference", dtype=fault.dtype), weight_set)
+    reference = backends.load("reference", dtype=fault.dtype)
+    oracle = traced(fault, reference, weight_set)
     healthy = diff(traced(fault, backend(fault.dtype), weight_set), oracle)
+    if wants_closer_look(healthy):
+        healthy = diff(*(traced(fault, each, weight_set, closer=True) for each in (backend(fault.dtype), reference)))
     assert healthy.ok, f"without the fault: {healthy.first}"
 
     package = {"torch": "nst_torch", "tf": "nst_tf"}[backend_name]
