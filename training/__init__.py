@@ -1,0 +1,1 @@
+"""What is needed to train a perceptual network without anybody's pictures."""
