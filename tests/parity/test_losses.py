@@ -1,0 +1,88 @@
+"""Every loss of both backends and its gradient, on numbers that hypothesis thinks of, against the formula of the spec."""
+
+import importlib
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from nst_spec import losses as spec
+
+SHAPES = st.tuples(st.integers(2, 6), st.integers(2, 6), st.integers(1, 4))
+VALUES = st.floats(-100, 100, allow_subnormal=False)
+IMAGES = SHAPES.flatmap(lambda shape: arrays(np.float64, (*shape[:2], 3), elements=VALUES))
+PAIRS = SHAPES.flatmap(lambda shape: st.tuples(*[arrays(np.float64, shape, elements=VALUES)] * 2))
+FACTORS = st.floats(1e-6, 1e6)
+# The fixture is the backend's name alone, the same for every example.
+quick = settings(
+    max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def differentiated(backend_name, function, array):
+    """The value of a function of native features or of the native variable, and its gradient, both neutral."""
+    module = importlib.import_module(f"nst_{backend_name}.losses")
+    if backend_name == "torch":
+        import torch
+
+        x = torch.tensor(array).permute(2, 0, 1)[None].contiguous().requires_grad_()
+        value = function(module, x)
+        (gradient,) = torch.autograd.grad(value, x)
+        return value.item(), gradient[0].permute(1, 2, 0).numpy()
+    import tensorflow as tf
+
+    x = tf.constant(array[None])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = function(module, x)
+    return float(value), tape.gradient(value, x)[0].numpy()
+
+
+def native(backend_name, array, like):
+    """A neutral array (H, W, C) or (C, C) as the backend has it."""
+    if backend_name == "torch":
+        tensor = like.new_tensor(array)
+        return tensor if array.ndim == 2 else tensor.permute(2, 0, 1)[None]
+    return array if array.ndim == 2 else array[None]
+
+
+def check_same(received, expected, scale):
+    value, gradient = expected
+    assert received[0] == pytest.approx(value, rel=1e-11, abs=1e-11 * scale)
+    np.testing.assert_allclose(received[1], gradient, rtol=1e-11, atol=1e-11 * np.abs(gradient).max(initial=0))
+
+
+@quick
+@given(PAIRS, FACTORS)
+def test_squared_errors(backend_name, pair, factor):
+    values, target = pair
+    received = differentiated(
+        backend_name, lambda losses, x: losses.squared_error(x, native(backend_name, target, x), factor), values
+    )
+    check_same(received, spec.squared_error(values, target, factor), scale=0)
+
+
+@quick
+@given(PAIRS, st.floats(1, 1e6))
+def test_gram_matrices(backend_name, pair, divisor):
+    features, other = pair
+    target = np.resize(other, (features.shape[-1],) * 2)
+    received = differentiated(
+        backend_name,
+        lambda losses, x: losses.squared_error(losses.gram(x, divisor), native(backend_name, target, x), 1.0),
+        features,
+    )
+    gram = spec.gram(features, divisor)
+    value, slope = spec.squared_error(gram, target, 1.0)
+    scale = float(np.sum(gram**2 + target**2))
+    check_same(received, (value, spec.gram_pull_back(features, divisor, slope)), scale)
+
+
+@quick
+@given(IMAGES)
+@pytest.mark.parametrize("form", spec.TV_FORMS)
+def test_total_variations(backend_name, form, image):
+    received = differentiated(backend_name, lambda losses, x: losses.total_variation(x, form), image)
+    check_same(received, spec.total_variation(image, form), scale=0)
