@@ -1,4 +1,4 @@
-"""Every loss of both backends and its gradient, on numbers that hypothesis thinks of, against the formula of the spec."""
+"""Every loss of both backends and its gradient, on what hypothesis thinks of, against the formula of the spec."""
 
 import importlib
 
