@@ -130,7 +130,7 @@ def _ratio(received: Array, expected: Array) -> float | None:
     expected = expected.astype(np.float64)
     energy = float(np.sum(expected**2))
     ratio = float(np.sum(received * expected)) / energy if energy else 0.0
-    return ratio if ratio and _close(received / ratio, expected) else None
+    return ratio if ratio and np.isfinite(ratio) and _close(received / ratio, expected) else None
 
 
 def _form(
