@@ -126,19 +126,12 @@ def test_which_preprocessing_feeds_the_network(
 
 
 def test_the_oracle_computes_in_float64_from_pixels_of_the_run_s_precision(nst, photo, painting, narrow_file):
-    options = [
-        "--backend",
-        "reference",
-        "--weights",
-        narrow_file,
-        "--size",
-        64,
-        "--json",
-    ]  # the photo's own: resizing rounds to float32
+    # The photo's own size: resizing rounds pixels to float32.
+    options = ["--backend", "reference", "--weights", narrow_file, "--size", 64, "--json"]
     single, double = (
         json.loads(nst("evaluate", photo, painting, *options, "--dtype", dtype)[1]) for dtype in ("float32", "float64")
     )
     assert (single["dtype"], double["dtype"]) == ("float32", "float64")
     assert single["total"] != double["total"]
     assert single["total"] == pytest.approx(double["total"], rel=1e-6)
-    assert single["total"] != np.float32(single["total"])
+    assert single["total"] != float(np.float32(single["total"]))
