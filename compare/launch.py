@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 
 from nst_spec.errors import NstError
 
-EXTENSION = ".safetensors"
+Say = Callable[[str], None]
 
 
-def run(python: str, arguments: Sequence[str], backend: str, say: Callable[[str], None]) -> None:
+def run(python: str, arguments: Sequence[str], backend: str, say: Say) -> None:
     """Run `nst` with the arguments by an interpreter, passing on what it says.
 
     Raises NstError with its last words where it fails, or where there is no such interpreter or no nst in it.

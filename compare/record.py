@@ -2,12 +2,11 @@
 
 import platform
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compare.trace import FORMAT, Array, Environment, Header, Trace, Weights, sample, sha256
+from compare.trace import Array, Environment, Header, Trace, sample
 from nst_spec import generator, images, reference, run
 from nst_spec import recipe as recipes
 from nst_spec.backend import Backend, Evaluation, Image, Passes, Problem
@@ -60,18 +59,10 @@ def record(
     arrays |= _judgement(evaluation, objective.passes(problem.content).outputs)
     arrays |= _runs(backend, recipe, inputs, every, nudges) if runs and recipe.steps else {}
     header = Header(
-        format=FORMAT,
         environment=environment(backend, version),
         recipe=recipes.as_record(recipe),
-        weights=Weights(
-            name=Path(inputs.weights.name).name, sha256=inputs.weights.sha256, preprocessing=inputs.preprocessing
-        ),
-        inputs={
-            role: {"name": picture.name, "sha256": picture.sha256}
-            for role, picture in (("content", inputs.content), ("style", inputs.style), ("start", inputs.start))
-            if picture
-        },
-        pixels={name: sha256(arrays[name]) for name in PIXELS if name in arrays},
+        **inputs.record(),
+        pixels={name: images.sha256_of_pixels(arrays[name]) for name in PIXELS if name in arrays},
         content_size=stage.content_size,
         style_size=stage.style_size,
         shapes={layer: output.shape for layer, output in passes.outputs.items()},

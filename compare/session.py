@@ -2,16 +2,17 @@
 
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from compare import launch, trace
 from compare.diff import Comparison, diff, wants_closer_look
-from compare.launch import EXTENSION
+from compare.launch import Say
 from compare.trace import Trace
 from nst_spec import vgg19
 from nst_spec.errors import NstError
+from nst_spec.weight_files import SAFETENSORS
 
 REFERENCE = "reference"
 REFERENCE_WORK = 2e11
@@ -22,7 +23,6 @@ RUNNING_A_STEP = 6
 """The same for a step of the run and of the nudged one."""
 
 Judged = tuple[Comparison, tuple[Trace, Trace]]
-Say = Callable[[str], None]
 
 
 @dataclass
@@ -44,14 +44,14 @@ class Session:
 
     def record(self, backend: str, *more: str) -> None:
         """Record a backend; raises NstError with its last words where that fails."""
-        path = self.folder / (backend if self.all_recipes else f"{backend}{EXTENSION}")
+        path = self.folder / (backend if self.all_recipes else f"{backend}{SAFETENSORS}")
         self._launch(backend, path, *(["--all-recipes"] if self.all_recipes else []), *more)
         self.sides[backend] = path
         self.asked[backend] = more
 
     def record_oracle(self, *, runs: bool) -> None:
         """Record the oracle as far as it ends in reasonable time, judged by another side's size; else leave a note."""
-        headers = [trace.read(path).header for path in _files(next(iter(self.sides.values()))).values()]
+        headers = [trace.read_header(path) for path in _files(next(iter(self.sides.values()))).values()]
         judging = max(_forward_pass(header) * JUDGING for header in headers)
         running = max(_forward_pass(header) * RUNNING_A_STEP * header.steps for header in headers)
         if judging > REFERENCE_WORK:
@@ -66,8 +66,8 @@ class Session:
 
     def add(self, path: Path) -> None:
         """Add a trace, or a folder of them, that was recorded elsewhere."""
-        found = trace.read(next(iter(_files(path).values())))
-        self.notes.append(f"{path.name} was recorded elsewhere: {found.header.environment.title}")
+        header = trace.read_header(next(iter(_files(path).values())))
+        self.notes.append(f"{path.name} was recorded elsewhere: {header.environment.title}")
         self.sides[f"recorded {path}"] = path
 
     def compare(self) -> Iterator[Judged]:
@@ -122,7 +122,7 @@ def compare_files(first: Path, second: Path) -> Iterator[Judged]:
 
 def _files(path: Path) -> dict[str, Path]:
     """Return the traces of a folder by their names, or the one that the path is."""
-    found = {file.stem: file for file in sorted(path.glob(f"*{EXTENSION}"))} if path.is_dir() else {path.stem: path}
+    found = {file.stem: file for file in sorted(path.glob(f"*{SAFETENSORS}"))} if path.is_dir() else {path.stem: path}
     if not found:
         raise NstError(f"{path}: expected a trace or a folder with traces, received a folder without any")
     return found

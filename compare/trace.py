@@ -21,10 +21,9 @@ The file is safetensors: arrays by name, and under the metadata key `nst-trace` 
                                     step, the first one too; N from 1
 """
 
-import hashlib
-import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -33,9 +32,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from nst_spec import generator
+from nst_spec import generator, weight_files
 from nst_spec.errors import NstError
 from nst_spec.losses import Shape
 
@@ -144,39 +142,39 @@ def sample(array: Array) -> Array:
     return array.reshape(-1)[positions(array.size)]
 
 
-def sha256(array: Array) -> str:
-    """Return the hash of an array's shape, type and values."""
-    digest = hashlib.sha256(f"{array.shape} {array.dtype.str}".encode())
-    digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
 def write(path: Path, trace: Trace) -> None:
     """Write a trace; raises NstError when the file cannot be written."""
     arrays = {name: np.asarray(array, order="C") for name, array in trace.arrays.items()}
-    header = json.dumps(trace.header.model_dump(mode="json"))
-    try:
-        save_file(arrays, path, metadata={METADATA_KEY: header})
-    except (OSError, SafetensorError) as error:
-        raise NstError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from error
+    weight_files.write_safetensors(path, arrays, {METADATA_KEY: trace.header.model_dump_json()})
 
 
 def read(path: Path) -> Trace:
-    """Read a trace.
+    """Read a trace; raises NstError when the file cannot be read, is no trace, or is of another format."""
+    with _opened(path) as (file, header):
+        return Trace(header, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (not a mapping)
 
-    Raises NstError when the file cannot be read, is no trace, or is of another format.
-    """
+
+def read_header(path: Path) -> Header:
+    """Read a trace's header alone; raises NstError as `read` does."""
+    with _opened(path) as (_, header):
+        return header
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Header]]:
     try:
         with safe_open(path, framework="numpy") as file:
-            text = (file.metadata() or {}).get(METADATA_KEY)
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            yield file, _header(path, (file.metadata() or {}).get(METADATA_KEY))
     except (OSError, SafetensorError) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else error
         raise NstError(f"{path}: expected a trace as nst trace writes it ({reason})") from error
+
+
+def _header(path: Path, text: str | None) -> Header:
     if text is None:
         raise NstError(f"{path}: expected a trace as nst trace writes it, received a safetensors file without a header")
     try:
-        return Trace(Header.model_validate_json(text), arrays)
+        return Header.model_validate_json(text)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))

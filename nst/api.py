@@ -87,7 +87,6 @@ class Prepared:
 
     def record(self) -> dict[str, Any]:
         """Return what repeats this run: names and hashes of the inputs, never folders."""
-        inputs = {"content": self.inputs.content, "style": self.inputs.style, "start": self.inputs.start}
         return {
             "nst": nst.__version__,
             "backend": {
@@ -98,14 +97,7 @@ class Prepared:
                 "versions": self.backend.versions() | {"numpy": np.__version__},
             },
             "recipe": recipes.as_record(self.recipe),
-            "weights": {
-                "name": Path(self.inputs.weights.name).name,
-                "sha256": self.inputs.weights.sha256,
-                "preprocessing": self.inputs.preprocessing,
-            },
-            "inputs": {
-                role: {"name": picture.name, "sha256": picture.sha256} for role, picture in inputs.items() if picture
-            },
+            **self.inputs.record(),
         }
 
 

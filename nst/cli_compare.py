@@ -2,7 +2,7 @@
 
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import nst
-from nst.cli_options import backend_option, check_new, keywords, machine_options, make_folder, recipe_options, say, warn
-from nst.options import RECIPE_OPTIONS
+from nst.cli_options import (
+    as_typed,
+    backend_option,
+    check_new,
+    keywords,
+    machine_options,
+    make_folder,
+    recipe_options,
+    say,
+    warn,
+)
 
 if TYPE_CHECKING:
     from compare.session import Judged
@@ -56,15 +65,15 @@ def trace(
     128 px and 20 steps unless --size and --steps say otherwise; the run is made twice, the second time with every
     image moved by one unit in the last place, which shows how far rounding alone leads. `nst diff` compares records.
     """
-    from compare import launch
     from compare import trace as traces
     from compare.record import record
     from nst.api import prepare
     from nst_spec import images, recipe
     from nst_spec.errors import NstError
+    from nst_spec.weight_files import SAFETENSORS
 
-    if output.suffix != launch.EXTENSION and not all_recipes:
-        raise NstError(f"{output}: expected a name that ends in {launch.EXTENSION}")
+    if output.suffix != SAFETENSORS and not all_recipes:
+        raise NstError(f"{output}: expected a name that ends in {SAFETENSORS}")
     named = given.pop("recipe")
     if named and all_recipes:
         raise NstError(f"expected --all-recipes or --recipe {named}, received both")
@@ -72,7 +81,7 @@ def trace(
     options = keywords(given, quiet=quiet)
     options["settings"] = DEFAULTS | options["settings"]
     judged = images.read(image, allow_large=given["allow_large"], warn=warn).pixels if image else None
-    paths = [output / f"{name}{launch.EXTENSION}" if all_recipes else output for name in names]
+    paths = [output / f"{name}{SAFETENSORS}" if all_recipes else output for name in names]
     for path in paths:
         check_new(path, force)
     make_folder(paths[0].parent)
@@ -108,6 +117,7 @@ def diff(first: Path, second: Path, as_json: bool, layers: bool, report: Path | 
 
     Exit code 0: within the tolerances; 1: out of tolerance; 2: not comparable.
     """
+    from compare import launch
     from compare.diff import wants_closer_look
     from compare.session import compare_files
 
@@ -116,7 +126,8 @@ def diff(first: Path, second: Path, as_json: bool, layers: bool, report: Path | 
     notes = []
     if any(wants_closer_look(comparison) for comparison, _ in judged):
         notes.append("a choice at a knife's edge may be all that is out; record both sides with --closer to tell")
-    _conclude(judged, [f"nst diff {first} {second}"], notes, as_json=as_json, layers=layers, report=report)
+    commands = [launch.command(sys.executable, ["diff", str(first), str(second)])]
+    _conclude(judged, commands, notes, as_json=as_json, layers=layers, report=report)
 
 
 @click.command(short_help="Prove that both frameworks compute the same, or say where they part.")
@@ -166,7 +177,7 @@ def compare(
     participants, notes = _participants(backends, torch_python, tf_python)
     pythons = {"torch": torch_python or sys.executable, "tf": tf_python or sys.executable}
     with _folder(report) as folder:
-        arguments = [content, style, *_arguments(given), *(["--quiet"] if quiet else [])]
+        arguments = [content, style, *as_typed(given), *(["--quiet"] if quiet else [])]
         session = Session(arguments, folder, warn, pythons, all_recipes, notes=notes)
         if against:
             session.add(against)
@@ -198,23 +209,6 @@ def _participants(backends: str | None, torch_python: str | None, tf_python: str
         if name not in there
     ]
     return [name for name in protocol.PREFERENCE if name in there], notes
-
-
-def _arguments(given: Mapping[str, Any]) -> list[str]:
-    """Return the options that were given as they are typed."""
-    switches = {option.name for option in RECIPE_OPTIONS if option.type is bool}
-    typed: list[str] = []
-    for name, value in given.items():
-        flag = "--" + name.rstrip("_").replace("_", "-")
-        if value is True:
-            typed.append(flag)
-        elif value is False and name in switches:
-            typed.append(flag.replace("--", "--no-", 1))
-        elif isinstance(value, tuple):
-            typed += [word for item in value for word in (flag, str(item))]
-        elif value is not None and value is not False:
-            typed += [flag, str(value)]
-    return typed
 
 
 REPORT = "report.html"

@@ -1,6 +1,6 @@
 """What the commands have in common: groups of options, messages, checks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,23 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise NstError(f"{path}: {error.strerror}") from error
+
+
+def as_typed(given: Mapping[str, Any]) -> list[str]:
+    """Return options, given by name, as they are typed; None is not given, and False but for `--no-NAME` options."""
+    switches = {option.name for option in RECIPE_OPTIONS if option.type is bool}
+    typed: list[str] = []
+    for name, value in given.items():
+        flag = "--" + name.rstrip("_").replace("_", "-")
+        if value is True:
+            typed.append(flag)
+        elif value is False and name in switches:
+            typed.append(flag.replace("--", "--no-", 1))
+        elif isinstance(value, tuple):
+            typed += [word for item in value for word in (flag, str(item))]
+        elif value is not None and value is not False:
+            typed += [flag, str(value)]
+    return typed
 
 
 def keywords(given: dict[str, Any], *, quiet: bool = False) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,19 @@ class Inputs:
     weights: WeightSet
     preprocessing: str
     start: images.Picture | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return names and hashes of weights and pictures, never folders."""
+        pictures = {"content": self.content, "style": self.style, "start": self.start}
+        weights = {
+            "name": Path(self.weights.name).name,
+            "sha256": self.weights.sha256,
+            "preprocessing": self.preprocessing,
+        }
+        named = {
+            role: {"name": picture.name, "sha256": picture.sha256} for role, picture in pictures.items() if picture
+        }
+        return {"weights": weights, "inputs": named}
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,8 @@ except Exception as error:
     sys.exit(f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}")
 """
 
+SAFETENSORS = ".safetensors"
+
 
 def sha256_of(arrays: Mapping[str, NDArray[np.float32]]) -> str:
     """Return the SHA-256, in hexadecimal, of a weight set: every name and its little-endian float32 bytes, in network
@@ -122,11 +124,20 @@ def write(path: Path, arrays: Mapping[str, NDArray[np.float32]], header: Mapping
     Raises:
         NstError: if the extension is not .safetensors, or the file cannot be written.
     """
-    if path.suffix.lower() != ".safetensors":
-        raise not_accepted(f"{path}: format of the file to write", path.suffix, [".safetensors"])
+    write_safetensors(path, arrays, {**header, "sha256": sha256_of(arrays)})
+
+
+def write_safetensors(path: Path, arrays: Mapping[str, NDArray[Any]], header: Mapping[str, str]) -> None:
+    """Write any arrays and a header to a safetensors file; whole or not at all.
+
+    Raises:
+        NstError: if the extension is not .safetensors, or the file cannot be written.
+    """
+    if path.suffix.lower() != SAFETENSORS:
+        raise not_accepted(f"{path}: format of the file to write", path.suffix, [SAFETENSORS])
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
-        part.write_bytes(save(dict(arrays), {**header, "sha256": sha256_of(arrays)}))
+        part.write_bytes(save(dict(arrays), dict(header)))
         os.replace(part, path)
     except OSError as error:
         raise NstError(f"{path}: cannot be written: {error}") from error

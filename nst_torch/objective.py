@@ -138,10 +138,11 @@ class Objective:
         # A copy, since without a preprocessing the network's input is the variable itself.
         x = self.to_network(variable).clone().requires_grad_(True)
         outputs = {"input": x} | self.network(x.to(self.network_dtype), list(self.network.layers))
-        values, _ = self.terms({layer: output.to(x.dtype) for layer, output in outputs.items()}, variable)
+        in_full = {layer: output.to(x.dtype) for layer, output in outputs.items()}
+        values, _ = self.terms(in_full, variable)
         gradients = torch.autograd.grad(values @ self.coefficients, list(outputs.values()))
         return protocol.Passes(
-            {layer: to_neutral(output.to(x.dtype)) for layer, output in outputs.items()},
+            {layer: to_neutral(output) for layer, output in in_full.items()},
             {layer: to_neutral(slope.to(x.dtype)) for layer, slope in zip(outputs, gradients, strict=True)},
         )
 

@@ -1,4 +1,5 @@
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ def launched(monkeypatch, traced):
     def run(python, arguments, backend, say):
         calls.append(arguments)
         made = run.made if "--closer" in arguments or backend != "tf" else run.faulty
-        trace.write(arguments[arguments.index("-o") + 1], made)
+        trace.write(Path(arguments[arguments.index("-o") + 1]), made)
 
     run.made = run.faulty = traced()
     run.calls = calls

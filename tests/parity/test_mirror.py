@@ -69,7 +69,7 @@ def imported(module):
         "nst",
         "nst.api, nst.cli, nst.report, nst.rerun",
         "nst_spec.run, nst_spec.reference",
-        "compare.session, compare.report, compare.table, compare.record, compare.pytest_plugin",
+        "compare.session, compare.report, compare.table, compare.record, nst.pytest_plugin",
     ],
 )
 def test_no_framework_is_imported_before_a_backend_is_loaded(module):

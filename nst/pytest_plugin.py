@@ -32,14 +32,19 @@ def nst_compare() -> Compare:
 def _compare(content: str | Path, style: str | Path, **options: object) -> "Result":
     # Imported here: every pytest session in an environment with nst loads this module.
     from compare.diff import Result
+    from nst.cli_options import as_typed
 
-    flags = [
-        word
-        for name, value in options.items()
-        if value is not None and value is not False
-        for word in ([f"--{name.replace('_', '-')}"] if value is True else [f"--{name.replace('_', '-')}", str(value)])
+    command = [
+        sys.executable,
+        "-m",
+        "nst",
+        "compare",
+        str(content),
+        str(style),
+        *as_typed(options),
+        "--json",
+        "--quiet",
     ]
-    command = [sys.executable, "-m", "nst", "compare", str(content), str(style), *flags, "--json", "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if not done.stdout:
         pytest.fail(f"nst compare could not run: {done.stderr.strip()}")
