@@ -188,20 +188,36 @@ def default_name() -> str:
     raise NstError(f"no backend is installed: {ways}")
 
 
-def load(
-    name: str | None = None,
-    *,
-    device: str = "auto",
-    dtype: str = "float32",
-    threads: int | None = None,
-    precision: str = "fp32",
-    deterministic: bool = False,
-) -> Backend:
-    """Return a backend, importing its framework.
+@dataclass(frozen=True)
+class Settings:
+    """How a backend is asked to compute.
 
-    `device` is one of DEVICES, `dtype` one of DTYPES, `threads` the number of CPU threads (None: the framework's own),
-    `precision` one of PRECISIONS, `deterministic` whether the framework must give the same bits every time. The last
+    `device` is one of DEVICES, `dtype` one of DTYPES, `precision` one of PRECISIONS, `threads` the number of CPU threads
+    (None: the framework's own), `deterministic` whether the framework must give the same bits every time. The last
     three are settings of the whole process.
+    """
+
+    device: str = "auto"
+    dtype: DType = "float32"
+    precision: Precision = "fp32"
+    threads: int | None = None
+    deterministic: bool = False
+
+
+class Configured:
+    """What every backend has in common: settings resolved for this machine."""
+
+    name: str
+
+    def __init__(self, settings: Settings, available: Iterable[str]) -> None:
+        """Take the settings; raises NstError where none of the available devices can compute so."""
+        self.device = choose_device(settings.device, available, backend=self.name)
+        check_precision(self.device, settings.dtype, settings.precision)
+        self.dtype, self.precision, self.deterministic = settings.dtype, settings.precision, settings.deterministic
+
+
+def load(name: str | None = None, **settings: Any) -> Backend:
+    """Return a backend, importing its framework; the keywords are the fields of Settings.
 
     Raises NstError for an unknown name, device, dtype or precision, and for a missing framework, naming the extra to
     install.
@@ -210,12 +226,13 @@ def load(
     entries = _entry_points()
     if name not in entries:
         raise not_accepted("backend", name, sorted(entries))
-    choices = (("device", device, DEVICES), ("dtype", dtype, DTYPES), ("precision", precision, PRECISIONS))
-    for what, received, accepted in choices:
-        if received not in accepted:
-            raise not_accepted(what, received, accepted)
-    if threads is not None and threads < 1:
-        raise NstError(f"threads: expected 1 or more, received {threads}")
+    asked = Settings(**settings)
+    choices = {"device": DEVICES, "dtype": DTYPES, "precision": PRECISIONS}
+    for what, accepted in choices.items():
+        if getattr(asked, what) not in accepted:
+            raise not_accepted(what, getattr(asked, what), accepted)
+    if asked.threads is not None and asked.threads < 1:
+        raise NstError(f"threads: expected 1 or more, received {asked.threads}")
     framework = _missing_framework(entries[name])
     if framework:
         raise NstError(f"backend {name}: {framework} is not installed; pip install 'nst[{name}]'")
@@ -226,9 +243,7 @@ def load(
         raise NstError(
             f"backend {name}: cannot be loaded ({reason}); pip install 'nst[{name}]' installs what it needs"
         ) from error
-    backend: Backend = module.Backend(
-        device=device, dtype=dtype, threads=threads, precision=precision, deterministic=deterministic
-    )
+    backend: Backend = module.Backend(asked)
     return backend
 
 

@@ -1,5 +1,6 @@
 """The oracle: the whole computation in float64 NumPy, short, slow and obviously right."""
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -231,16 +232,13 @@ def _energy(values: Array) -> float:
     return float(np.sum(values**2))
 
 
-class Backend:
+class Backend(protocol.Configured):
     """The oracle as a backend: it computes in float64 on the CPU; `dtype` is what its images were rounded to."""
 
     name = "reference"
 
-    def __init__(self, *, device: str = "auto", dtype: protocol.DType = "float64", **settings: object) -> None:
-        self.device = protocol.choose_device(device, ("cpu",), backend=self.name)
-        self.dtype = dtype
-        self.precision: protocol.Precision = "fp32"
-        del settings
+    def __init__(self, settings: protocol.Settings) -> None:
+        super().__init__(dataclasses.replace(settings, precision="fp32"), ("cpu",))
 
     def versions(self) -> dict[str, str]:
         """Return the version of NumPy."""

@@ -44,26 +44,16 @@ def configure(threads: int | None, precision: protocol.Precision, deterministic:
         ) from error
 
 
-class Backend:
+class Backend(protocol.Configured):
     """TensorFlow on a device, in a precision; nst_spec.backend.Backend."""
 
     name = "tf"
 
-    def __init__(
-        self,
-        *,
-        device: str = "auto",
-        dtype: protocol.DType = "float32",
-        threads: int | None = None,
-        precision: protocol.Precision = "fp32",
-        deterministic: bool = False,
-    ) -> None:
+    def __init__(self, settings: protocol.Settings) -> None:
         if keras.backend.backend() != "tensorflow":
             raise NstError(f"Keras runs on {keras.backend.backend()} here; set KERAS_BACKEND=tensorflow and try again")
-        self.device = protocol.choose_device(device, available_devices(), backend=self.name)
-        self.dtype, self.precision, self.deterministic = dtype, precision, deterministic
-        protocol.check_precision(self.device, dtype, precision)
-        configure(threads, precision, deterministic)
+        super().__init__(settings, available_devices())
+        configure(settings.threads, settings.precision, settings.deterministic)
 
     def versions(self) -> dict[str, str]:
         """Return the versions of tensorflow and keras, and of the GPU's software if it computes there."""

@@ -35,24 +35,14 @@ def configure(threads: int | None, precision: protocol.Precision, deterministic:
         torch.set_num_threads(threads)
 
 
-class Backend:
+class Backend(protocol.Configured):
     """PyTorch on a device, in a precision; nst_spec.backend.Backend."""
 
     name = "torch"
 
-    def __init__(
-        self,
-        *,
-        device: str = "auto",
-        dtype: protocol.DType = "float32",
-        threads: int | None = None,
-        precision: protocol.Precision = "fp32",
-        deterministic: bool = False,
-    ) -> None:
-        self.device = protocol.choose_device(device, available_devices(), backend=self.name)
-        self.dtype, self.precision = dtype, precision
-        protocol.check_precision(self.device, dtype, precision)
-        configure(threads, precision, deterministic)
+    def __init__(self, settings: protocol.Settings) -> None:
+        super().__init__(settings, available_devices())
+        configure(settings.threads, settings.precision, settings.deterministic)
 
     def versions(self) -> dict[str, str]:
         """Return the versions of torch and torchvision, and of the GPU's software if it computes there."""
