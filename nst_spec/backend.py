@@ -192,9 +192,9 @@ def default_name() -> str:
 class Settings:
     """How a backend is asked to compute.
 
-    `device` is one of DEVICES, `dtype` one of DTYPES, `precision` one of PRECISIONS, `threads` the number of CPU threads
-    (None: the framework's own), `deterministic` whether the framework must give the same bits every time. The last
-    three are settings of the whole process.
+    `device` is one of DEVICES, `dtype` one of DTYPES, `precision` one of PRECISIONS, `threads` the number of CPU
+    threads (None: the framework's own), `deterministic` whether the framework must give the same bits every time. The
+    last three are settings of the whole process.
     """
 
     device: str = "auto"

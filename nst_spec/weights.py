@@ -38,7 +38,11 @@ __all__ = [
 AUTO = "auto"
 """What the default recipe asks for: PRETRAINED when it can be had, else WITHOUT_NETWORK."""
 PRETRAINED = "caffe"
-WITHOUT_NETWORK = "random"
+WITHOUT_NETWORK = "embedded"
+RANDOM = "random"
+
+CARRIED = Path(__file__).parent
+"""Where the weights lie that come with the package."""
 
 RANDOM_BIAS = 0.1
 """Random biases lie within this of zero. Activations of He-initialised layers keep the size of the input, about 1 for
@@ -48,7 +52,10 @@ bias shows."""
 
 @dataclass(frozen=True)
 class SetInfo:
-    """What weights.toml says about a set; `size` in bytes; `url`, `file` and `hash` are empty if made on the spot."""
+    """What weights.toml says about a set; `size` of its file in bytes.
+
+    A set with a `url` is fetched, one with a `file` alone comes with the package, one with neither is made on the spot.
+    """
 
     name: str
     summary: str
@@ -172,7 +179,7 @@ def random_weights(widths: tuple[int, ...] = vgg19.WIDTHS, seed: int = 0) -> Wei
     for (name, shape), array_seed in zip(shapes.items(), seeds, strict=True):
         bound = np.sqrt(6 / np.prod(shape[1:])) if name.endswith(".weight") else RANDOM_BIAS
         arrays[name] = ((2 * generator.uniform(int(array_seed), shape) - 1) * bound).astype(np.float32)
-    return _weight_set(WITHOUT_NETWORK, arrays, None)
+    return _weight_set(RANDOM, arrays, None)
 
 
 def fetch(name: str, *, force: bool = False, say: Callable[[str], None] = _to_stderr) -> Path:
@@ -193,7 +200,7 @@ def fetch(name: str, *, force: bool = False, say: Callable[[str], None] = _to_st
 
 
 def path(name: str) -> Path | None:
-    """Return where a set's file lies in the cache; None if it is not there or, like `random`, has none."""
+    """Return where a set's file lies, in the cache or the package; None if it is not there or the set has none."""
     if name not in SETS:
         raise not_accepted("weights", name, SETS)
     target = _target(SETS[name])
@@ -218,7 +225,7 @@ def verify(name_or_path: str) -> str:
         weight_files.read(file)
         _check_published(file, next((info for info in SETS.values() if info.file == file.name), None))
         return sha256_of_file(file)
-    if not info.url:
+    if not info.file:
         return _load_set(info, True, _to_stderr).sha256
     if not _target(info).is_file():
         raise NstError(f"{_target(info)}: not in the cache yet; fetch it with `nst weights fetch {info.name}`")
@@ -282,14 +289,14 @@ def _header(weights: WeightSet) -> dict[str, str]:
 
 
 def _target(info: SetInfo) -> Path:
-    return cache_directory() / info.file
+    return (cache_directory() if info.url else CARRIED) / info.file
 
 
 def _load_set(info: SetInfo, offline: bool, say: Callable[[str], None]) -> WeightSet:
-    if not info.url:
+    if not info.file:
         return random_weights()
     weight_files.check_readable(_target(info))  # before the download: what cannot be read need not be fetched
-    arrays, _ = weight_files.read(_obtain(info, offline, say))
+    arrays, _ = weight_files.read(_obtain(info, offline, say) if info.url else _target(info))
     return _weight_set(info.name, arrays, info.preprocessing)
 
 
@@ -300,7 +307,7 @@ def _load_auto(offline: bool, say: Callable[[str], None], warn: Callable[[str], 
     except FetchError as error:
         warn(
             f"WARNING: using the weights {WITHOUT_NETWORK!r} instead of {PRETRAINED!r} ({error.__cause__ or error}); "
-            f"the picture is not what it could be. `nst weights fetch {PRETRAINED}` fetches them, or says how else"
+            f"`nst weights fetch {PRETRAINED}` fetches them, or says how else"
         )
         return _load_set(SETS[WITHOUT_NETWORK], offline, say)
 

@@ -7,9 +7,7 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from training.pictures import Pictures
-
-LUMA = (0.299, 0.587, 0.114)
+from training.pictures import LUMA, Pictures
 
 
 @dataclass(frozen=True)

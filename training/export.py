@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -16,7 +15,6 @@ from nst_spec.weight_files import write_safetensors
 from training.network import PREPROCESSING, Trainee
 
 
-@torch.no_grad()
 def folded(network: Trainee) -> dict[str, NDArray[np.float16]]:
     """Return the network as `conv1_1.weight` (OIHW), `conv1_1.bias`, ..., which do in one layer what two did.
 
@@ -33,12 +31,12 @@ def folded(network: Trainee) -> dict[str, NDArray[np.float16]]:
 
 
 def _half(tensor: Tensor) -> NDArray[np.float16]:
-    return tensor.cpu().contiguous().numpy().astype(np.float16)
+    return tensor.detach().cpu().contiguous().numpy().astype(np.float16)
 
 
 def export(network: Trainee, path: Path, record: Mapping[str, Any]) -> None:
     """Write the weights to a safetensors file whose header tells how they came to be."""
-    header = {"preprocessing": PREPROCESSING, "training": json.dumps(record | {"commit": _commit()})}
+    header = {"preprocessing": PREPROCESSING, "training": json.dumps({**record, "commit": _commit()})}
     write_safetensors(path, folded(network), header)
 
 

@@ -53,10 +53,11 @@ class Trainee(nn.Module):
                 self.layers[name] = nn.ReLU(inplace=True)
             else:
                 self.layers[name] = nn.AvgPool2d(2)
-        self.classes = nn.ModuleDict({tap: Statistics(_width(widths, tap), DIRECTIONS, classes) for tap in CLASS_TAPS})
-        self.shapes = nn.ModuleDict(
-            {tap: nn.Sequential(nn.Conv2d(_width(widths, tap), PATCH**2, 1), nn.PixelShuffle(PATCH)) for tap in SHAPE_TAPS}
-        )
+        self.classes, self.shapes = nn.ModuleDict(), nn.ModuleDict()
+        for tap in CLASS_TAPS:
+            self.classes[tap] = Statistics(_width(widths, tap), DIRECTIONS, classes)
+        for tap in SHAPE_TAPS:
+            self.shapes[tap] = nn.Sequential(nn.Conv2d(_width(widths, tap), PATCH**2, 1), nn.PixelShuffle(PATCH))
         affine = preprocessing.affine("unit", PREPROCESSING)
         self.register_buffer("scale", torch.tensor(affine.scale).float().view(1, 3, 1, 1))
         self.register_buffer("offset", torch.tensor(affine.offset).float().view(1, 3, 1, 1))

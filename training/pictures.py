@@ -15,6 +15,9 @@ from training.textures.arrays import Array
 Pictures = NDArray[np.uint8]
 """(N, size, size, 3), sRGB."""
 
+LUMA = (0.299, 0.587, 0.114)
+"""What red, green and blue are worth in grey (ITU-R BT.601)."""
+
 HELD_OUT = ("cubism", "engraving", "feathers", "knit", "lichen", "marbling", "scales", "water")
 """Families that no training sees, so that an evaluation can tell what was learnt from what was remembered."""
 SEEN = tuple(name for name in FAMILIES if name not in HELD_OUT)

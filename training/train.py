@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from training import crops, pictures
 from training.export import export
-from training.network import CLASS_TAPS, PATCH, SHAPE_TAPS, Trainee
+from training.network import CLASS_TAPS, SHAPE_TAPS, Trainee
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Report:
-    """What a stretch of training came to: loss, share of crops put in their class by tap, error of the relief by tap."""
+    """What a stretch of training came to: the loss; by tap, the share of crops told right and the relief's error."""
 
     step: int
     seconds: float
@@ -67,7 +67,9 @@ def losses(network: Trainee, batch: crops.Batch, settings: Settings) -> tuple[Te
     return torch.stack(terms).sum(), parts
 
 
-def train(settings: Settings, folder: Path, *, device: str = "cpu", every: int = 100) -> Iterator[tuple[Trainee, Report]]:
+def train(
+    settings: Settings, folder: Path, *, device: str = "cpu", every: int = 100
+) -> Iterator[tuple[Trainee, Report]]:
     """Train, and give the network after every stretch of steps and at the end; pictures are kept in the folder."""
     textures = pictures.training_textures(settings.textures, settings.size, folder)
     scenes = pictures.training_scenes(settings.scenes, settings.size, folder)
