@@ -146,4 +146,11 @@ def _reduced(image: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return a large image (H, W, 3) with the long edge of a preview."""
     height, width = image.shape[:2]
     scale = PREVIEW_EDGE / max(height, width)
-    return resample(image, max(1, round(width * scale)), max(1, round(height * scale)))
+    # Averaged in blocks first, a row of them at a time: the resampler would copy the whole image.
+    block = max(1, min(height, width, int(1 / scale)))
+    columns = width // block
+    rows = [
+        image[y : y + block, : columns * block].reshape(block, columns, block, 3).mean(axis=(0, 2))
+        for y in range(0, height - block + 1, block)
+    ]
+    return resample(np.stack(rows), max(1, round(width * scale)), max(1, round(height * scale)))

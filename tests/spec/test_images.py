@@ -949,6 +949,11 @@ def test_a_large_tiff_is_tiled_and_has_a_preview(tmp_path, large, bits):
     np.testing.assert_allclose(preview, large.reshape(60, 10, 70, 10, 3).mean(axis=(1, 3)), rtol=0, atol=6 / 255)
 
 
+def test_the_preview_of_a_strip(tmp_path, large):
+    images.write(tmp_path / "out.tif", np.tile(large, (1, 900, 1))[:1])
+    assert read(tmp_path / "out-preview.jpg").pixels.shape == (1, 70, 3)
+
+
 @pytest.mark.parametrize("name", ["out.png", "out.jpg"])
 def test_other_large_pictures_have_no_preview(tmp_path, large, name):
     images.write(tmp_path / name, large)
