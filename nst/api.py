@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ __all__ = ["Judgement", "NstError", "Prepared", "Progress", "Result", "evaluate"
 
 DEFAULT_RECIPE = "default"
 DEFAULT_DTYPE = "float32"
+DEFAULT_BITS: Final = 8
 
 ASPECT_TOLERANCE = 0.02
 """What rounding a small image's sides may do to its aspect; more is worth a warning."""
@@ -53,9 +54,13 @@ class Result:
     record: Mapping[str, Any]
     stopped: str | None
 
-    def save(self, path: str | Path, *, force: bool = False) -> Path:
-        """Write the picture with its record and return the path; an existing file is replaced only with `force`."""
-        images.write(Path(path), self.image, self.record, force=force)
+    def save(self, path: str | Path, *, bits: int = DEFAULT_BITS, force: bool = False) -> Path:
+        """Write the picture with its record and return the path.
+
+        `bits` a channel may be 16 in a PNG or TIFF. A TIFF of more than 100 megapixels is tiled and gets a preview
+        beside it, `OUT-preview.jpg`. An existing file is replaced only with `force`.
+        """
+        images.write(Path(path), self.image, {**self.record, "bits": bits}, bits=bits, force=force)
         return Path(path)
 
     def to_pil(self) -> Image.Image:

@@ -56,7 +56,7 @@ def cli(debug: bool) -> None:
     del debug
 
 
-def _check_output(output: Path, inputs: Sequence[str | Path | None], force: bool) -> None:
+def _check_output(output: Path, inputs: Sequence[str | Path | None], bits: int, force: bool) -> None:
     """Check before a long run that its picture can be written, and that it would not replace one of its inputs."""
     from nst_spec import images
     from nst_spec.errors import NstError
@@ -64,19 +64,23 @@ def _check_output(output: Path, inputs: Sequence[str | Path | None], force: bool
     for path in inputs:
         if path and os.path.exists(path) and os.path.exists(output) and os.path.samefile(path, output):
             raise NstError(f"{output}: is one of the run's own inputs; choose another name for the picture")
-    images.check_writable(output, force=force)
+    images.check_writable(output, bits=bits, force=force)
 
 
-def _save(result: "Result", output: Path, force: bool) -> None:
+def _save(result: "Result", output: Path, bits: int, force: bool) -> None:
     """Save a picture; where that fails after all, keep it in the folder for temporary files and say so."""
+    from nst_spec import images
     from nst_spec.errors import NstError
 
     try:
-        click.echo(str(result.save(output, force=force)))
+        click.echo(str(result.save(output, bits=bits, force=force)))
     except NstError as error:
         rescued = Path(tempfile.mkdtemp(prefix="nst-"), output.name)
-        result.save(rescued)
+        result.save(rescued, bits=bits)
         raise NstError(f"{error}; the picture is in {rescued}") from error
+    height, width = result.image.shape[:2]
+    if preview := images.preview_path(output, width, height):
+        click.echo(str(preview))
 
 
 @cli.command(MAIN_JOB)
@@ -87,26 +91,41 @@ def _save(result: "Result", output: Path, force: bool) -> None:
 @machine_options
 @recipe_options
 def stylize_command(
-    content: str, style: str, output: Path | None, force: bool, save_every: int | None, quiet: bool, **given: Any
+    content: str,
+    style: str,
+    output: Path | None,
+    bits: int | None,
+    force: bool,
+    save_every: int | None,
+    quiet: bool,
+    **given: Any,
 ) -> None:
     """Paint CONTENT in the style of STYLE."""
-    from nst.api import prepare
+    from nst.api import DEFAULT_BITS, prepare
 
+    bits = bits or DEFAULT_BITS
     output = output or Path(f"{Path(content).stem}-{Path(style).stem}.png")
-    _check_output(output, [content, style, given["init"]], force)
+    _check_output(output, [content, style, given["init"]], bits, force)
     prepared = prepare(content, style, **keywords(given, quiet=quiet))
-    _paint(prepared, output, force=force, save_every=save_every, quiet=quiet)
+    _paint(prepared, output, bits=bits, force=force, save_every=save_every, quiet=quiet)
 
 
 def _paint(
-    prepared: "Prepared", output: Path, *, force: bool, save_every: int | None, quiet: bool, steps: int | None = None
+    prepared: "Prepared",
+    output: Path,
+    *,
+    bits: int,
+    force: bool,
+    save_every: int | None,
+    quiet: bool,
+    steps: int | None = None,
 ) -> None:
     """Run, show and save; after `steps` steps, if given, the run ends as if it had been asked to."""
     from nst.api import paint
     from nst.progress import Display, Interrupt, Saver
     from nst_spec.run import ON_REQUEST
 
-    saver = Saver(output, save_every, prepared, warn, force=force)
+    saver = Saver(output, save_every, prepared, warn, bits=bits, force=force)
 
     def on_step(progress: "Progress") -> bool:
         display(progress)
@@ -117,7 +136,7 @@ def _paint(
         result = paint(prepared, on_step)
     if result.stopped:
         warn(f"stopped after {len(result.losses)} of {prepared.recipe.steps} steps: {result.stopped}")
-    _save(result, output, force)
+    _save(result, output, bits, force)
     if result.stopped not in (None, ON_REQUEST):
         raise click.exceptions.Exit(STOPPED_EARLY)
 
@@ -128,20 +147,29 @@ def _paint(
 @machine_options
 @recipe_options
 @click.option("--style-image", "style_name", default="swirls", help="swirls, waves or mosaic.")
-def demo(output: Path | None, force: bool, save_every: int | None, quiet: bool, style_name: str, **given: Any) -> None:
+def demo(
+    output: Path | None,
+    bits: int | None,
+    force: bool,
+    save_every: int | None,
+    quiet: bool,
+    style_name: str,
+    **given: Any,
+) -> None:
     """Stylise the drawn example images, without network."""
     from nst import examples
-    from nst.api import prepare
+    from nst.api import DEFAULT_BITS, prepare
     from nst_spec.errors import not_accepted
 
     if style_name not in examples.STYLES:
         raise not_accepted("--style-image", style_name, examples.STYLES)
     output = output or Path("nst-demo.png")
-    _check_output(output, [], force)
+    bits = bits or DEFAULT_BITS
+    _check_output(output, [], bits, force)
     options = keywords(given | {"offline": True}, quiet=quiet)
     options["settings"] = DEMO | options["settings"]
     prepared = prepare(examples.CONTENT, examples.STYLES[style_name], **options)
-    _paint(prepared, output, force=force, save_every=save_every, quiet=quiet)
+    _paint(prepared, output, bits=bits, force=force, save_every=save_every, quiet=quiet)
 
 
 DEMO = {"size.pixels": 256, "steps": 150}
@@ -304,15 +332,25 @@ def info(picture: str) -> None:
 @click.option("--threads", type=int, help="CPU threads.")
 @click.option("--offline", is_flag=True, help="Never download.")
 @click.option("--allow-large", is_flag=True, help="Accept images over 300 megapixels.")
-def rerun(picture: str, output: Path | None, force: bool, save_every: int | None, quiet: bool, **given: Any) -> None:
+def rerun(
+    picture: str,
+    output: Path | None,
+    bits: int | None,
+    force: bool,
+    save_every: int | None,
+    quiet: bool,
+    **given: Any,
+) -> None:
     """Repeat the run that made a picture, from its record."""
-    from nst.rerun import prepare_again
+    from nst.rerun import prepare_again, recorded_bits
+    from nst_spec import images
 
     path = Path(picture)
     output = output or path.with_name(f"{path.stem}-rerun{path.suffix}")
-    _check_output(output, [path, given["content"], given["style"], given["start"]], force)
+    bits = bits or min(recorded_bits(path), images.most_bits(output))
+    _check_output(output, [path, given["content"], given["style"], given["start"]], bits, force)
     prepared, steps = prepare_again(path, say=say(quiet), warn=warn, **given)
-    _paint(prepared, output, force=force, save_every=save_every, quiet=quiet, steps=steps)
+    _paint(prepared, output, bits=bits, force=force, save_every=save_every, quiet=quiet, steps=steps)
 
 
 for command in (trace, diff, compare):

@@ -47,6 +47,11 @@ def output_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(
         [
             click.option("-o", "--output", type=click.Path(path_type=Path), help="The picture to write."),
+            click.option(
+                "--bits",
+                type=click.IntRange(min=1),
+                help="Bits a channel: 8, or 16 in a PNG or TIFF; 8 if not given, in a rerun the picture's own.",
+            ),
             click.option("--force", is_flag=True, help="Replace existing files."),
             click.option(
                 "--save-every",

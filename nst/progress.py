@@ -71,13 +71,21 @@ class Saver:
     """Saves the picture on the way every N steps, as OUT-0050.png; checked for existing files before the run."""
 
     def __init__(
-        self, output: Path, every: int | None, prepared: "Prepared", warn: Callable[[str], None], *, force: bool
+        self,
+        output: Path,
+        every: int | None,
+        prepared: "Prepared",
+        warn: Callable[[str], None],
+        *,
+        bits: int,
+        force: bool,
     ) -> None:
-        self.output, self.every, self.prepared, self.warn, self.force = output, every, prepared, warn, force
+        self.output, self.every, self.prepared, self.warn = output, every, prepared, warn
+        self.bits, self.force = bits, force
         steps = prepared.recipe.steps
         self.digits = max(4, len(str(steps)))
         for step in range(every, steps + 1, every) if every else ():
-            images.check_writable(self.path(step), force=force)
+            images.check_writable(self.path(step), bits=bits, force=force)
 
     def path(self, step: int) -> Path:
         """Return the name of the picture after a step."""
@@ -89,9 +97,17 @@ class Saver:
             image = progress.image()
             if np.isfinite(image).all():
                 size = {"width": progress.width, "height": progress.height}
-                record = self.prepared.record() | size | {"steps": progress.step, "stopped": ON_REQUEST}
+                record = (
+                    self.prepared.record()
+                    | size
+                    | {
+                        "steps": progress.step,
+                        "stopped": ON_REQUEST,
+                        "bits": self.bits,
+                    }
+                )
                 try:
-                    images.write(self.path(progress.step), image, record, force=self.force)
+                    images.write(self.path(progress.step), image, record, bits=self.bits, force=self.force)
                 except NstError as error:
                     self.warn(f"{error}; the run goes on")
 

@@ -1,12 +1,12 @@
 """Repeating a run from the record that its picture carries."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
 from nst import examples
-from nst.api import Prepared, prepare
+from nst.api import DEFAULT_BITS, Prepared, prepare
 from nst_spec import images
 from nst_spec import recipe as recipes
 from nst_spec.errors import NstError
@@ -45,6 +45,7 @@ class Record(BaseModel):
     weights: Named
     inputs: Inputs
     steps: int
+    bits: Literal[8, 16] = DEFAULT_BITS
 
 
 def prepare_again(
@@ -65,12 +66,7 @@ def prepare_again(
 
     Raises NstError naming an input or a weight set that is missing or has another hash.
     """
-    try:
-        record = Record.model_validate(images.read_record(picture))
-    except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(map(str, problem["loc"]))
-        raise NstError(f"{picture.name}: its record cannot be repeated: {key}: {problem['msg'].lower()}") from None
+    record = _record(picture)
     recipe = recipes.from_dict(record.recipe, origin=picture.name)
     named = {"content": record.inputs.content, "style": record.inputs.style, "start": record.inputs.start}
     given = {"content": content, "style": style, "start": start}
@@ -94,6 +90,20 @@ def prepare_again(
         # A picture that came from memory is known by its pixels, whatever file they are in now.
         _check(f"{role} image", named[role], image.sha256, images.sha256_of_pixels(image.pixels))
     return prepared, record.steps
+
+
+def recorded_bits(picture: Path) -> int:
+    """Return the bits a channel that a picture was written with; raises NstError if its record does not say."""
+    return _record(picture).bits
+
+
+def _record(picture: Path) -> Record:
+    try:
+        return Record.model_validate(images.read_record(picture))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(map(str, problem["loc"]))
+        raise NstError(f"{picture.name}: its record cannot be repeated: {key}: {problem['msg'].lower()}") from None
 
 
 def _find(picture: Path, role: str, name: str, given: str | None) -> Path:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nst_spec import images
 from tests.conftest import relative, smooth_image
 
 
@@ -194,6 +195,41 @@ def test_a_jpeg_has_its_record_beside_it(nst, photo, painting, quick):
     assert json.loads(Path("out.jpg.json").read_text()) == json.loads(nst("info", "out.jpg")[1])
 
 
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bits_are_written_and_written_again(nst, photo, painting, quick, suffix):
+    options = ["--backend", "reference", "--bits", 16, "--save-every", 3]
+    code, out, _ = nst(photo, painting, "-o", f"out.{suffix}", *options, *quick)
+    assert (code, out) == (0, f"out.{suffix}\n")
+    deep = images.read(f"out.{suffix}").pixels
+    on_the_way = images.read(f"out-0003.{suffix}").pixels
+    for found in (deep, on_the_way):
+        np.testing.assert_array_equal(found * 65535, np.round(found * 65535))
+        assert np.abs(found * 255 - np.round(found * 255)).max() > 0.4
+    assert json.loads(nst("info", f"out.{suffix}")[1])["bits"] == 16
+    moved = ["--content", photo, "--style", painting, "--weights", quick[1]]
+    for target, expected in ((f"out-rerun.{suffix}", deep), ("again.bmp", np.round(deep * 255) / 255)):
+        assert nst("rerun", f"out.{suffix}", *moved, "-o", target)[0] == 0
+        np.testing.assert_allclose(images.read(target).pixels, expected, rtol=0, atol=1e-15)
+    assert nst("rerun", f"out.{suffix}", *moved, "-o", "shallow.png", "--bits", 8)[0] == 0
+    np.testing.assert_array_equal(pixels("shallow.png"), images.read("again.bmp").pixels)
+
+
+def test_a_jpeg_of_16_bits_is_refused_before_the_run(nst, photo, painting):
+    code, _, err = nst(photo, painting, "-o", "out.jpg", "--bits", 16)
+    assert code == 2
+    assert err == "nst: out.jpg: bits a channel (16 need a PNG or TIFF): received 16; accepted: 8\n"
+
+
+def test_a_large_tiff_is_printed_with_its_preview(nst, photo, painting, quick, monkeypatch):
+    monkeypatch.setattr(images.writing, "LARGE", 24 * 32 - 1)
+    code, out, _ = nst(photo, painting, "-o", "out.tif", "--backend", "reference", *quick)
+    assert (code, out) == (0, "out.tif\nout-preview.jpg\n")
+    assert images.read("out-preview.jpg").pixels.shape == (1536, 2048, 3)
+    code, _, err = nst(photo, painting, "-o", "out.tif", "--backend", "reference", *quick)
+    assert code == 2
+    assert "exists already" in err
+
+
 MISTAKES = {
     "missing.jpg": "missing.jpg: no such file",
     "folder.jpg": "folder.jpg: is a directory",
@@ -310,7 +346,6 @@ def test_an_input_is_never_replaced(nst, photo, painting, quick, which):
 def test_a_picture_that_cannot_be_saved_after_all_is_kept_elsewhere(nst, photo, painting, quick, monkeypatch, tmp_path):
     import tempfile
 
-    from nst_spec import images
     from nst_spec.errors import NstError
 
     write = images.write
@@ -346,7 +381,6 @@ def test_a_set_weight_set_is_the_weights_option(nst, photo, painting):
 
 
 def test_a_picture_on_the_way_that_cannot_be_written_does_not_end_the_run(nst, photo, painting, quick, monkeypatch):
-    from nst_spec import images
     from nst_spec.errors import NstError
 
     write = images.write

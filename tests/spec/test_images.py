@@ -5,18 +5,22 @@ import hashlib
 import io
 import json
 import os
+import re
 import resource
 import stat
 import struct
+import tempfile
 import threading
 import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageCms, JpegImagePlugin, features
 
 from nst_spec import images
 from nst_spec.errors import NstError
+from nst_spec.images import encoding, reading, writing
 
 COLOURS = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[10, 20, 30], [200, 100, 50], [128, 128, 128]]], np.uint8)
 LOSSLESS = [".png", ".tif", ".tiff", ".bmp", ".webp"]
@@ -261,14 +265,90 @@ def test_mode_f_is_0_to_1(tmp_path):
     assert "expected 0 to 1" in refusal(Image.fromarray(np.array([[0, np.nan]], np.float32)))
 
 
-@pytest.mark.parametrize(("colour_type", "channels"), [(2, 3), (6, 4), (4, 2)])
-def test_colour_of_16_bits_is_read_as_8_with_a_warning(tmp_path, colour_type, channels):
-    pixel = [0x1234, 0x8081, 0xFFFF, 0xFFFF][-channels:] if channels != 3 else [0x1234, 0x8081, 0xFFFF]
-    (tmp_path / "a.png").write_bytes(png(1, 1, 16, colour_type, np.array(pixel, ">u2").tobytes()))
-    picture, notes = read_with_notes(tmp_path / "a.png")
-    expected = [1, 1, 1] if channels == 2 else np.array([0x12, 0x80, 0xFF]) / 255
-    np.testing.assert_array_equal(picture.pixels[0, 0], expected)
-    assert notes == ["a.png: 16 bits a channel are read as 8"]
+def deep_samples(channels):
+    return np.random.default_rng(channels).integers(0, 65536, (5, 7, channels), dtype=np.uint16)
+
+
+def shown(samples):
+    """Return how samples of 16 bits (H, W, C), with straight alpha if C is 2 or 4, look on white."""
+    parts = samples / 65535
+    colour, alpha = (parts[..., :-1], parts[..., -1:]) if samples.shape[2] in (2, 4) else (parts, 1.0)
+    return np.broadcast_to(1 - alpha * (1 - colour), (*samples.shape[:2], 3))
+
+
+@pytest.mark.parametrize(("colour_type", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_a_png_of_16_bits_keeps_them(tmp_path, colour_type, channels):
+    samples = deep_samples(channels)
+    (tmp_path / "a.png").write_bytes(png(7, 5, 16, colour_type, samples.astype(">u2").tobytes()))
+    np.testing.assert_allclose(read(tmp_path / "a.png").pixels, shown(samples), rtol=0, atol=1e-15)
+
+
+def test_pixels_of_16_bits_are_divided_once_in_float64(tmp_path):
+    samples = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    rgb = np.stack([samples, samples[::-1], samples.T], axis=-1)
+    (tmp_path / "a.png").write_bytes(png(256, 256, 16, 2, rgb.astype(">u2").tobytes()))
+    tifffile.imwrite(tmp_path / "a.tif", rgb, photometric="rgb")
+    for name in ("a.png", "a.tif"):
+        np.testing.assert_array_equal(read(tmp_path / name).pixels, rgb.astype(np.float64) / 65535)
+
+
+def test_rgb_of_16_bits_with_a_transparent_colour(tmp_path):
+    samples = np.array([[[1, 2, 3], [1, 2, 4]]], ">u2")
+    (tmp_path / "a.png").write_bytes(png(2, 1, 16, 2, samples.tobytes(), chunk(b"tRNS", struct.pack(">3H", 1, 2, 3))))
+    np.testing.assert_array_equal(read(tmp_path / "a.png").pixels[0], [[1, 1, 1], np.array([1, 2, 4]) / 65535])
+
+
+@pytest.mark.parametrize("compression", [None, "zlib", "lzw", "packbits", "zstd"])
+@pytest.mark.parametrize("layout", [{}, {"tile": (16, 16)}, {"rowsperstrip": 2}, {"planarconfig": "separate"}])
+@pytest.mark.parametrize("kind", [{}, {"bigtiff": True}, {"byteorder": ">"}])
+def test_a_tiff_of_16_bits_keeps_them(tmp_path, compression, layout, kind):
+    samples = deep_samples(3)
+    stored = np.moveaxis(samples, -1, 0) if "planarconfig" in layout else samples
+    predictor = compression in ("zlib", "lzw")
+    with tifffile.TiffWriter(tmp_path / "a.tif", **kind) as tiff:
+        tiff.write(stored, photometric="rgb", compression=compression, predictor=predictor, **layout)
+    np.testing.assert_array_equal(read(tmp_path / "a.tif").pixels, samples / 65535)
+
+
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+def test_a_grey_tiff_of_16_bits_keeps_them(tmp_path, photometric):
+    samples = deep_samples(1)
+    tifffile.imwrite(tmp_path / "a.tif", samples[..., 0], photometric=photometric)
+    expected = samples / 65535 if photometric == "minisblack" else (65535 - samples) / 65535
+    np.testing.assert_allclose(read(tmp_path / "a.tif").pixels, np.repeat(expected, 3, axis=2), rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_the_alpha_of_a_tiff_of_16_bits(tmp_path, planar):
+    samples = deep_samples(4)
+    multiplied = np.rint(samples[..., :3] * (samples[..., 3:] / 65535))
+    multiplied = np.concatenate([multiplied, samples[..., 3:]], axis=-1).astype(np.uint16)
+    multiplied[0, 0] = 0  # nothing is shown, and nothing is divided by nothing
+    for name, stored in {"unassalpha": samples, "assocalpha": multiplied, "unspecified": samples}.items():
+        stored = np.moveaxis(stored, -1, 0) if planar == "separate" else stored
+        extra = {"photometric": "rgb", "extrasamples": [name], "planarconfig": planar}
+        tifffile.imwrite(tmp_path / f"{name}.tif", stored, **extra)
+    np.testing.assert_allclose(read(tmp_path / "unassalpha.tif").pixels, shown(samples), rtol=0, atol=1e-15)
+    np.testing.assert_array_equal(read(tmp_path / "unspecified.tif").pixels, samples[..., :3] / 65535)
+    pixels = read(tmp_path / "assocalpha.tif").pixels
+    np.testing.assert_array_equal(pixels[0, 0], 1.0)
+    np.testing.assert_allclose(pixels[1:], shown(samples)[1:], rtol=0, atol=0.5 / 65535 + 1e-15)
+
+
+def test_other_colour_of_16_bits_is_read_as_8_with_a_warning(tmp_path):
+    samples = np.array([[[0, 0, 0, 0], [0xFFFF, 0, 0, 0], [0, 0, 0, 0xFF80]]], np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", samples, photometric="separated")
+    picture, notes = read_with_notes(tmp_path / "a.tif")
+    np.testing.assert_array_equal(picture.pixels[0], [[1, 1, 1], [0, 1, 1], [0, 0, 0]])
+    assert notes == ["a.tif: 16 bits a channel are read as 8"]
+
+
+def test_a_pillow_image_has_8_bits_of_16(tmp_path):
+    (tmp_path / "a.png").write_bytes(png(1, 1, 16, 2, np.array([0x1234, 0x8081, 0xFFFF], ">u2").tobytes()))
+    with Image.open(tmp_path / "a.png") as image:
+        picture, notes = read_with_notes(image)
+    np.testing.assert_array_equal(picture.pixels[0, 0], np.array([0x12, 0x80, 0xFF]) / 255)
+    assert notes == ["image: 16 bits a channel are read as 8"]
 
 
 def test_cmyk_without_profile():
@@ -344,11 +424,35 @@ def test_a_grey_profile(tmp_path, mode):
     np.testing.assert_allclose(read(tmp_path / "a.png").pixels, expected, atol=1.5 / 255)
 
 
-def test_a_grey_profile_at_16_bits_costs_8_of_them(tmp_path):
-    Image.fromarray(np.array([[32768]], np.uint16)).save(tmp_path / "a.png", icc_profile=linear_grey_profile())
-    picture, notes = read_with_notes(tmp_path / "a.png")
-    np.testing.assert_allclose(picture.pixels[0, 0], srgb_encoded(0.5), atol=2 / 255)
-    assert notes == ["a.png: 16 bits a channel are read as 8"]
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_a_grey_profile_at_16_bits(tmp_path, suffix):
+    values = np.array([[0, 1, 100, 32768, 65535]], np.uint16)
+    Image.fromarray(values).save(tmp_path / f"a{suffix}", icc_profile=linear_grey_profile())
+    expected = grey_expected([[srgb_encoded(v / 65535) for v in values[0]]], 1.0)
+    np.testing.assert_allclose(read(tmp_path / f"a{suffix}").pixels, expected, rtol=0, atol=1 / 65535)
+    pillow = Image.fromarray(values)
+    pillow.info["icc_profile"] = linear_grey_profile()
+    np.testing.assert_allclose(read(pillow).pixels, expected, rtol=0, atol=1 / 65535)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_a_profile_at_16_bits(tmp_path, channels):
+    samples = deep_samples(channels)
+    swapped = samples[..., [2, 1, 0, 3][:channels]]
+    extra = {"photometric": "rgb", "extrasamples": ["unassalpha"][: channels - 3]}
+    tifffile.imwrite(tmp_path / "a.tif", samples, iccprofile=swapped_profile(), **extra)
+    iccp = chunk(b"iCCP", b"swapped\0\0" + zlib.compress(swapped_profile()))
+    colour_type = {3: 2, 4: 6}[channels]
+    (tmp_path / "a.png").write_bytes(png(7, 5, 16, colour_type, samples.astype(">u2").tobytes(), iccp))
+    for name in ("a.tif", "a.png"):
+        np.testing.assert_allclose(read(tmp_path / name).pixels, shown(swapped), rtol=0, atol=1.5 / 65535)
+
+
+def test_an_srgb_profile_at_16_bits_changes_nothing(tmp_path):
+    for channels, photometric in {1: "minisblack", 3: "rgb"}.items():
+        samples = deep_samples(channels)
+        tifffile.imwrite(tmp_path / "a.tif", samples.squeeze(), photometric=photometric, iccprofile=srgb_profile())
+        np.testing.assert_allclose(read(tmp_path / "a.tif").pixels, shown(samples), rtol=0, atol=0.1 / 65535)
 
 
 def test_greyscale_with_an_rgb_profile(tmp_path):
@@ -363,6 +467,16 @@ def test_a_profile_that_makes_no_sense_is_ignored_with_a_warning(tmp_path, profi
     np.testing.assert_array_equal(picture.pixels, COLOURS / 255.0)
     assert len(notes) == 1
     assert notes[0].startswith("a.png: its ICC profile is ignored: ")
+
+
+@pytest.mark.parametrize("profile", [b"no profile at all", srgb_profile()[:200], linear_grey_profile()])
+def test_a_profile_that_makes_no_sense_at_16_bits(tmp_path, profile):
+    samples = deep_samples(3)
+    tifffile.imwrite(tmp_path / "a.tif", samples, photometric="rgb", iccprofile=profile)
+    picture, notes = read_with_notes(tmp_path / "a.tif")
+    np.testing.assert_array_equal(picture.pixels, samples / 65535)
+    assert len(notes) == 1
+    assert notes[0].startswith("a.tif: its ICC profile is ignored: ")
 
 
 # --- orientation and animation ----------------------------------------------------------------------------------------
@@ -394,6 +508,19 @@ def test_orientation(tmp_path, orientation, suffix, dtype):
     np.testing.assert_array_equal(read(path).pixels, expected)
     with path.open("rb") as file:  # from the bare path of such a TIFF, Pillow 13 itself makes nonsense
         np.testing.assert_array_equal(read(Image.open(file)).pixels, expected)
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_orientation_of_colour_of_16_bits(tmp_path, orientation):
+    stored = np.array(UPRIGHT[1], np.uint16)[..., None] * [1000, 2000, 3001]
+    stored = stored.astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", extratags=[(274, "H", 1, orientation, True)])
+    exif_chunk = chunk(b"eXIf", exif(orientation).tobytes().removeprefix(b"Exif\0\0"))
+    whole = png(3, 2, 16, 2, stored.astype(">u2").tobytes())
+    (tmp_path / "a.png").write_bytes(whole[:-12] + exif_chunk + whole[-12:])  # it may come after the pixels
+    expected = np.array(UPRIGHT[orientation])[..., None] * [1000, 2000, 3001] / 65535
+    for name in ("a.tif", "a.png"):
+        np.testing.assert_array_equal(read(tmp_path / name).pixels, expected)
 
 
 def test_orientation_of_a_jpeg(tmp_path):
@@ -563,7 +690,7 @@ def test_no_permission(tmp_path, monkeypatch):
     def refuse(*_args):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr(images, "open", refuse, raising=False)  # root may read everything
+    monkeypatch.setattr(reading, "open", refuse, raising=False)  # root may read everything
     assert refusal(tmp_path / "a.png") == f"{tmp_path / 'a.png'}: cannot be read: Permission denied"
 
 
@@ -574,6 +701,23 @@ def test_truncated(tmp_path, suffix, fraction):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * fraction)])
+    assert refusal(path).startswith(f"{path}: is truncated or damaged: ")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("fraction", [0.3, 0.9])
+def test_truncated_at_16_bits(tmp_path, suffix, fraction):
+    path = tmp_path / f"a{suffix}"
+    images.write(path, np.random.default_rng(0).random((64, 64, 3)), bits=16)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * fraction)])
+    assert refusal(path).startswith(f"{path}: is truncated or damaged: ")
+
+
+def test_a_truncated_tiff_of_16_bits_that_is_not_compressed(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((64, 64, 3), np.uint16), photometric="rgb")
+    path.write_bytes(path.read_bytes()[:-9000])
     assert refusal(path).startswith(f"{path}: is truncated or damaged: ")
 
 
@@ -610,7 +754,7 @@ def test_the_limit_is_ours_and_exact(tmp_path, monkeypatch):
     for height in (10, 11):
         Image.new("RGB", (10, height), (255, 0, 0)).save(tmp_path / f"{height}.png")
     with monkeypatch.context() as patch:
-        patch.setattr(images, "LARGEST", 100)
+        patch.setattr(reading, "LARGEST", 100)
         patch.setattr(Image, "MAX_IMAGE_PIXELS", 5)  # Pillow's own would refuse all of these
         assert read(tmp_path / "10.png").pixels.shape == (10, 10, 3)
         assert "--allow-large" in refusal(tmp_path / "11.png")
@@ -716,6 +860,168 @@ def test_what_is_written_is_read_again(tmp_path, suffix, dtype):
     assert names(tmp_path) == [f"out{suffix}"]
 
 
+def test_pixels_are_rounded_to_16_bits():
+    image = np.array([[[-1.0, 2.0, 0.5], [0.25 / 65535, 0.75 / 65535, 65534.4 / 65535]]])
+    assert images.to_uint16(image).tolist() == [[[0, 65535, 32768], [0, 1, 65534]]]  # 32767.5 -> 32768
+
+
+def test_large_images_are_rounded_like_small_ones():
+    image = np.random.default_rng(0).random((1030, 3, 3), np.float32)
+    np.testing.assert_array_equal(images.to_uint16(image), np.round(image.astype(np.float64) * 65535))
+
+
+DEEP_SUFFIXES = [".png", ".tif", ".tiff"]
+
+
+@pytest.mark.parametrize("suffix", DEEP_SUFFIXES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_written_with_16_bits_is_read_again(tmp_path, suffix, dtype):
+    samples = np.random.default_rng(0).integers(0, 65536, (20, 30, 3))
+    images.write(tmp_path / f"out{suffix}", (samples / 65535).astype(dtype), RECORD, bits=16)
+    np.testing.assert_array_equal(read(tmp_path / f"out{suffix}").pixels, samples / 65535)
+    assert images.read_record(tmp_path / f"out{suffix}") == RECORD
+    assert names(tmp_path) == [f"out{suffix}"]
+
+
+def test_a_png_of_16_bits_in_its_bytes(tmp_path):
+    samples = np.random.default_rng(0).integers(0, 65536, (1, 30, 3))
+    images.write(tmp_path / "out.png", samples / 65535, RECORD, bits=16)
+    chunks = png_chunks((tmp_path / "out.png").read_bytes())
+    assert {kind for kind, _ in chunks} == {b"IHDR", b"sRGB", b"iTXt", b"IDAT", b"IEND"}
+    assert dict(chunks)[b"IHDR"] == struct.pack(">IIBBBBB", 30, 1, 16, 2, 0, 0, 0)
+    row = zlib.decompress(b"".join(data for kind, data in chunks if kind == b"IDAT"))
+    assert len(row) == 1 + 30 * 6
+    with Image.open(tmp_path / "out.png") as image:  # Pillow checks every chunk's sum, and keeps the high bytes
+        np.testing.assert_array_equal(np.asarray(image), samples >> 8)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_small_tiff(tmp_path, bits):
+    image = np.random.default_rng(0).random((20, 30, 3))
+    images.write(tmp_path / "out.tif", image, bits=bits)
+    with tifffile.TiffFile(tmp_path / "out.tif") as tiff:
+        page = tiff.pages.first
+        assert (tiff.is_bigtiff, page.is_tiled, page.bitspersample) == (False, False, bits)
+        assert (page.compression.name, page.photometric.name) == ("ADOBE_DEFLATE", "RGB")
+        np.testing.assert_array_equal(page.asarray(), np.round(image * (2**bits - 1)))
+
+
+def test_the_description_of_a_tiff_is_ascii(tmp_path):
+    images.write(tmp_path / "out.tif", flat(), RECORD)
+    with tifffile.TiffFile(tmp_path / "out.tif") as tiff:
+        description = tiff.pages.first.description
+    assert description.isascii()
+    assert json.loads(description) == {"nst": RECORD}
+
+
+@pytest.mark.parametrize("description", ["a holiday", '{"shape": [4, 6, 3]}', '{"nst'])
+def test_a_description_that_is_no_record(tmp_path, description):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 6, 3), np.uint8), photometric="rgb", description=description)
+    with pytest.raises(NstError, match=r"a\.tif: carries no record of a run, and there is no a\.tif\.json beside it"):
+        images.read_record(tmp_path / "a.tif")
+    (tmp_path / "a.tif.json").write_text('{"seed": 4}')
+    assert images.read_record(tmp_path / "a.tif") == {"seed": 4}
+
+
+@pytest.fixture
+def large(monkeypatch):
+    """Lower the limits, and return a picture that is just above the one of pixels."""
+    monkeypatch.setattr(writing, "LARGE", 599 * 700)
+    monkeypatch.setattr(writing, "PREVIEW_EDGE", 70)
+    y, x = np.mgrid[0:600, 0:700]
+    return np.stack([x / 699, y / 599, (x + y) / 1298], axis=-1).astype(np.float32)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_large_tiff_is_tiled_and_has_a_preview(tmp_path, large, bits):
+    images.write(tmp_path / "out.tif", large, RECORD, bits=bits)
+    assert names(tmp_path) == ["out-preview.jpg", "out.tif"]
+    assert images.preview_path(tmp_path / "out.tif", 700, 600) == tmp_path / "out-preview.jpg"
+    with tifffile.TiffFile(tmp_path / "out.tif") as tiff:
+        assert tiff.pages.first.is_tiled
+        assert tiff.pages.first.bitspersample == bits
+    top = 2**bits - 1
+    np.testing.assert_array_equal(read(tmp_path / "out.tif").pixels, np.round(large.astype(np.float64) * top) / top)
+    assert images.read_record(tmp_path / "out.tif") == RECORD
+    with Image.open(tmp_path / "out-preview.jpg") as preview:
+        assert (preview.size, preview.mode) == ((70, 60), "RGB")
+    preview = read(tmp_path / "out-preview.jpg").pixels
+    np.testing.assert_allclose(preview, large.reshape(60, 10, 70, 10, 3).mean(axis=(1, 3)), rtol=0, atol=6 / 255)
+
+
+def test_the_preview_of_a_strip(tmp_path, large):
+    images.write(tmp_path / "out.tif", np.tile(large, (1, 900, 1))[:1])
+    assert read(tmp_path / "out-preview.jpg").pixels.shape == (1, 70, 3)
+
+
+@pytest.mark.parametrize("name", ["out.png", "out.jpg"])
+def test_other_large_pictures_have_no_preview(tmp_path, large, name):
+    images.write(tmp_path / name, large)
+    assert images.preview_path(tmp_path / name, 700, 600) is None
+    assert names(tmp_path) == [name]
+
+
+def test_a_tiff_at_the_limit_has_no_preview(tmp_path, large):
+    images.write(tmp_path / "out.tif", large[:599])
+    assert images.preview_path(tmp_path / "out.tif", 700, 599) is None
+    assert names(tmp_path) == ["out.tif"]
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+def test_a_tiff_that_may_pass_4_gib_is_a_bigtiff(tmp_path, monkeypatch, large, is_large):
+    image = large if is_large else large[:599]
+    for bits, bytes_of_pixels in ((8, image.size), (16, 2 * image.size)):
+        for limit in (bytes_of_pixels - 1, bytes_of_pixels):
+            monkeypatch.setattr(encoding, "CLASSIC_TIFF", limit)
+            images.write(tmp_path / "out.tif", image, RECORD, bits=bits, force=True)
+            with tifffile.TiffFile(tmp_path / "out.tif") as tiff:
+                assert tiff.is_bigtiff == (limit < bytes_of_pixels)
+            assert images.read_record(tmp_path / "out.tif") == RECORD
+            assert read(tmp_path / "out.tif").pixels.shape == image.shape
+
+
+def test_a_large_tiff_is_rounded_row_of_tiles_by_row_of_tiles(tmp_path, monkeypatch, large):
+    heights = []
+    monkeypatch.setitem(encoding.DEPTHS, 16, lambda part: heights.append(len(part)) or images.to_uint16(part))
+    images.write(tmp_path / "out.tif", large, bits=16)
+    assert sum(heights) == 600
+    assert max(heights) < 600
+
+
+def test_no_preview_is_overwritten_without_force(tmp_path, large):
+    (tmp_path / "out-preview.jpg").write_bytes(b"precious")
+    check_both_refuse(tmp_path / "out.tif", r"out-preview\.jpg: exists already; --force")
+    images.check_writable(tmp_path / "out.png", force=False)  # has none
+    images.write(tmp_path / "out.tif", large, force=True)
+    assert read(tmp_path / "out-preview.jpg").pixels.shape == (60, 70, 3)
+
+
+@pytest.mark.parametrize("at_call", [1, 2])
+def test_a_full_disk_leaves_neither_preview_nor_tiff(tmp_path, monkeypatch, large, at_call):
+    monkeypatch.setattr(os, "fsync", fail_with(errno.ENOSPC, at_call))
+    with pytest.raises(NstError, match=r"out\.tif: cannot be written: No space left on device"):
+        images.write(tmp_path / "out.tif", large, RECORD, bits=16)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp", ".bmp"])
+def test_other_formats_have_8_bits(tmp_path, suffix):
+    path = tmp_path / f"out{suffix}"
+    expected = re.escape(f"out{suffix}: bits a channel (16 need a PNG or TIFF): received 16; accepted: 8") + "$"
+    with pytest.raises(NstError, match=expected):
+        images.check_writable(path, bits=16, force=False)
+    with pytest.raises(NstError, match=expected):
+        images.write(path, flat(), bits=16)
+    assert (images.most_bits(path), images.most_bits("out.png"), images.most_bits("out.tiff")) == (8, 16, 16)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("bits", [0, 10, 32])
+def test_other_depths_are_refused(tmp_path, bits):
+    with pytest.raises(NstError, match=rf"received {bits}; accepted: 8, 16$"):
+        images.check_writable(tmp_path / "out.png", bits=bits, force=False)
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".jpeg"])
 def test_jpeg_quality(tmp_path, suffix):
     images.write(tmp_path / f"out{suffix}", flat())
@@ -739,10 +1045,12 @@ def test_png_says_srgb_and_carries_the_record(tmp_path):
     assert names(tmp_path) == ["out.png"]
 
 
-def test_writing_twice_gives_the_same_bytes(tmp_path):
-    for name in ("a.png", "b.png"):
-        images.write(tmp_path / name, flat(), RECORD)
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_writing_twice_gives_the_same_bytes(tmp_path, suffix, bits):
+    for name in ("a", "b"):
+        images.write(tmp_path / f"{name}{suffix}", flat(), RECORD, bits=bits)
+    assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
 
 
 def test_other_formats_have_a_sidecar(tmp_path):
@@ -756,7 +1064,7 @@ def test_other_formats_have_a_sidecar(tmp_path):
 
 def test_records_hold_numpy_numbers_long_histories_and_odd_names(tmp_path):
     record = {"loss": np.float32(0.5), "n": np.int64(3), "history": np.arange(300_000.0), "file": "a\udcff.png"}
-    for name in ("out.png", "out.jpg"):
+    for name in ("out.png", "out.jpg", "out.tif"):
         images.write(tmp_path / name, flat(), record)
         got = images.read_record(tmp_path / name)
         assert (got["loss"], got["n"], got["file"]) == (0.5, 3, "a\udcff.png")
@@ -828,7 +1136,7 @@ def test_the_folder_must_be_writable(tmp_path, monkeypatch):
     def refuse(dir):  # root may write everywhere
         raise PermissionError(errno.EACCES, "Permission denied", str(dir))
 
-    monkeypatch.setattr(images.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     check_both_refuse(tmp_path / "out.png", r"out\.png: the folder .* cannot be written to: Permission denied")
 
 
@@ -872,7 +1180,7 @@ def test_a_dangling_link_is_a_file_too(tmp_path):
 @pytest.mark.parametrize("links", [True, False])
 @pytest.mark.parametrize("appearing", ["out.jpg", "out.jpg.json"])
 def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path, monkeypatch, links, appearing):
-    monkeypatch.setattr(images, "check_writable", lambda path, *, force: None)  # it looked before the file appeared
+    monkeypatch.setattr(writing, "check_writable", lambda *_, **__: None)  # it looked before the file appeared
     if not links:
         monkeypatch.setattr(os, "link", fail_with(errno.EPERM))
     (tmp_path / appearing).write_bytes(b"precious")
@@ -915,13 +1223,14 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch, name, at_call, force)
     assert not force or (tmp_path / name).read_bytes() == b"old"
 
 
-def test_a_write_that_the_system_stops_leaves_nothing(tmp_path):
+@pytest.mark.parametrize(("name", "bits"), [("out.png", 8), ("out.png", 16), ("out.tif", 16)])
+def test_a_write_that_the_system_stops_leaves_nothing(tmp_path, name, bits):
     image = np.random.default_rng(0).random((64, 64, 3))  # 12 kB, incompressible
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:
-        with pytest.raises(NstError, match=r"out\.png: cannot be written: File too large"):
-            images.write(tmp_path / "out.png", image)
+        with pytest.raises(NstError, match=rf"{re.escape(name)}: cannot be written: File too large"):
+            images.write(tmp_path / name, image, bits=bits)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert names(tmp_path) == []
@@ -943,7 +1252,7 @@ def test_a_picture_that_the_format_cannot_hold(tmp_path):
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_values_that_are_not_finite_are_not_written(tmp_path, value):
     image = flat()
     image[1, 2, 0] = value

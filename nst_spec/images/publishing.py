@@ -1,0 +1,50 @@
+"""Files that appear whole or not at all."""
+
+import os
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+
+def publish(files: Mapping[Path, Callable[[BinaryIO], object]], force: bool) -> None:
+    """Write files so that each appears whole, and none of them if one cannot be written.
+
+    Args:
+        files: for each path, in the order of their appearance, what writes its bytes into an open file.
+        force: whether files that are there already may be overwritten.
+    """
+    # open() makes the temporary file, not tempfile: its permissions then follow the umask.
+    staged = {path: path.with_name(f".nst-{uuid.uuid4().hex}.tmp") for path in files}
+    published: list[Path] = []
+    try:
+        for path, write_into in files.items():
+            with open(staged[path], "xb") as file:
+                write_into(file)
+                file.flush()
+                os.fsync(file.fileno())  # a full network disk may say so only now
+        for path in files:
+            _move(staged[path], path, force)
+            published.append(path)
+    except BaseException:
+        if not force:  # then they are new, and this call's own
+            for path in published:
+                path.unlink(missing_ok=True)
+        raise
+    finally:
+        for temporary in staged.values():
+            temporary.unlink(missing_ok=True)
+
+
+def _move(temporary: Path, path: Path, force: bool) -> None:
+    if not force:
+        try:
+            os.link(temporary, path)  # unlike a rename, it never replaces a file that has appeared meanwhile
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            if os.path.lexists(path):
+                raise FileExistsError("the file has appeared meanwhile") from None
+        else:
+            return
+    os.replace(temporary, path)
