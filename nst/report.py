@@ -116,8 +116,8 @@ def weights_as_text() -> str:
     """Return every weight set as a short paragraph."""
     paragraphs = []
     for entry in weights_as_list():
-        size = f"{entry['bytes'] / 1e6:.0f} MB" if entry["bytes"] else "no download"
-        state = "in the cache" if entry["cached"] else "not fetched" if entry["url"] else "always there"
+        size = f"{entry['bytes'] / 1e6:.0f} MB" if entry["bytes"] else "no file"
+        state = weights.whereabouts(entry["name"])
         paragraphs.append(
             f"{entry['name']} ({size}, {state}): {entry['summary']}\n"
             f"  licence: {entry['licence']}; {entry['attribution']}"

@@ -33,6 +33,7 @@ __all__ = [
     "preprocessing_for",
     "random_weights",
     "verify",
+    "whereabouts",
 ]
 
 AUTO = "auto"
@@ -207,6 +208,14 @@ def path(name: str) -> Path | None:
     return target if SETS[name].file and target.is_file() else None
 
 
+def whereabouts(name: str) -> str:
+    """Return in a few words where a set is: in the cache or not, in the package, or nowhere until it is made."""
+    info = SETS[name]
+    if not info.url:
+        return "comes with nst" if info.file else "made on the spot"
+    return "in the cache" if path(name) else "not fetched"
+
+
 def verify(name_or_path: str) -> str:
     """Check a set's file against its publisher's hash and its pin, or any other file against what it says of itself.
 
@@ -323,10 +332,10 @@ def _obtain(info: SetInfo, offline: bool, say: Callable[[str], None], force: boo
             raise FetchError("the network is not tried when offline")
         download(info.url, target, info.size, info.hash, say)
     except FetchError as error:
-        on_the_spot = [f" or `--weights {other.name}`" for other in SETS.values() if not other.url]
+        at_hand = [f" or `--weights {other.name}`" for other in SETS.values() if not other.url]
         raise FetchError(
             f"{info.file}: not fetched from {info.url}: {error}. Ways on: download it by hand to {target}, "
-            f"or use `--weights FILE`{''.join(on_the_spot)}"
+            f"or use `--weights FILE`{''.join(at_hand)}"
         ) from error
     return target
 

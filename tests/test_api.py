@@ -177,7 +177,7 @@ def test_messages_go_where_they_are_told(quick, photo, painting):
     nst.stylize(photo, painting, say=said.append, warn=warned.append, **quick | {"weights": "auto", "steps": 0})
     assert said == []
     assert len(warned) == 1
-    assert "WARNING: using the weights 'random' instead of 'caffe'" in warned[0]
+    assert "WARNING: using the weights 'embedded' instead of 'caffe'" in warned[0]
 
 
 def test_an_image_of_another_aspect_is_judged_with_a_warning(quick, photo, painting):

@@ -29,11 +29,19 @@ class Settings:
     side: int = 64
     textures_per_step: int = 104
     scenes_per_step: int = 24
-    steps: int = 1500
+    steps: int = 1800
     lr: float = 4e-3
     weight_decay: float = 0.02
     smoothing: float = 0.05
     shapes: float = 2.0
+
+    @property
+    def command(self) -> str:
+        """What repeats the training, typed."""
+        changed = {name: value for name, value in asdict(self).items() if value != getattr(Settings(), name)}
+        typed = [f" --{name.replace('_', '-')} {value}" for name, value in changed.items() if name != "widths"]
+        widths = f" --widths {' '.join(map(str, self.widths))}" if "widths" in changed else ""
+        return f"python -m training.train -o embedded.safetensors{''.join(typed)}{widths}"
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = Settings(**given | {"widths": tuple(given["widths"])})
     for network, report in train(settings, folder, device=device, every=every):
         print(json.dumps(asdict(report)), flush=True)
-        record = {"settings": asdict(settings), "report": asdict(report)}
+        record = {"command": settings.command, "settings": asdict(settings), "report": asdict(report)}
         export(network, output, record)
 
 

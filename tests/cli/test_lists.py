@@ -29,10 +29,10 @@ def test_a_recipe_is_shown_whole(nst, name):
 def test_weight_sets_are_listed_with_size_licence_and_attribution(nst):
     code, out, _ = nst("weights", "list")
     assert code == 0
-    for word in ("caffe", "80 MB", "torchvision", "random", "licence", "Oxford"):
+    for word in ("caffe", "80 MB", "torchvision", "embedded", "comes with", "random", "licence", "Oxford"):
         assert word in out
     found = {each["name"]: each for each in json.loads(nst("weights", "list", "--json")[1])}
-    assert set(found) == {"caffe", "torchvision", "random"}
+    assert set(found) == {"caffe", "torchvision", "embedded", "random"}
     assert found["caffe"]["bytes"] == 80_134_624
 
 

@@ -183,11 +183,11 @@ def test_the_demo_needs_nothing(nst, backend_name, narrow_file):
     assert pixels("nst-demo.png").shape == (48, 64, 3)
 
 
-def test_the_demo_says_loudly_that_its_weights_are_random(nst):
+def test_the_demo_says_loudly_that_its_weights_are_not_the_pretrained_ones(nst):
     code, _, err = nst("demo", "--backend", "reference", "--steps", 1, "--size", 32)
     assert code == 0
     assert "WARNING" in err
-    assert "'random'" in err
+    assert "'embedded'" in err
 
 
 def test_a_jpeg_has_its_record_beside_it(nst, photo, painting, quick):
@@ -319,7 +319,7 @@ def test_quiet_still_warns(nst, photo, painting):
     arguments = ["--backend", "reference", "--size", 32, "--steps", 0, "--quiet", "-o", "out.png"]
     code, _, err = nst(photo, painting, *arguments)
     assert code == 0
-    assert "WARNING: using the weights 'random'" in err
+    assert "WARNING: using the weights 'embedded'" in err
     assert len(err.strip().splitlines()) == 1
 
 

@@ -101,7 +101,11 @@ def publish(content, monkeypatch):
     def publish(url, published=None):
         published = published or f"md5:{hashlib.md5(content).hexdigest()}"
         caffe = weights.SetInfo("caffe", "", len(content), "CC0", "us", "caffe", url, FILE, published)
-        monkeypatch.setattr(weights, "SETS", {"caffe": caffe, "random": weights.SETS["random"]})
+        monkeypatch.setattr(
+            weights,
+            "SETS",
+            {name: caffe if name == "caffe" else weights.SETS[name] for name in ("caffe", "embedded", "random")},
+        )
 
     return publish
 
@@ -341,12 +345,12 @@ def test_auto_falls_back_loudly(why, server, publish):
     publish(url)
     said = []
     loaded = weights.load("auto", offline=why == "offline", warn=said.append)
-    assert (loaded.name, loaded.widths) == ("random", (64, 128, 256, 512, 512))
+    assert loaded.name == "embedded"
     [message] = said
-    assert message.startswith("WARNING: using the weights 'random' instead of 'caffe'")
+    assert message.startswith("WARNING: using the weights 'embedded' instead of 'caffe'")
     for part in ("refused" if why == "unreachable" else "offline", "`nst weights fetch caffe`"):
         assert part in message
-    assert weights.preprocessing_for(None, "auto", loaded) == "caffe"
+    assert weights.preprocessing_for(None, "auto", loaded) == "imagenet"
 
 
 def test_auto_does_not_hide_a_damaged_cache(server, publish, cache):
@@ -363,7 +367,7 @@ def test_only_a_set_with_a_url_is_fetched(server, publish):
         with pytest.raises(NstError, match=f"received '{name}'; accepted: caffe$"):
             weights.fetch(name)
     assert weights.path("random") is None
-    with pytest.raises(NstError, match="accepted: caffe, random"):
+    with pytest.raises(NstError, match="accepted: caffe, embedded, random"):
         weights.path("cafe")
 
 

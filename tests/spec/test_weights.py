@@ -14,6 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import safetensors
 import safetensors.numpy
 import scipy.io
 
@@ -525,8 +526,8 @@ def test_a_header_that_gives_another_hash_is_damage(arrays, tmp_path):
 
 
 def test_the_sets_are_the_published_ones():
-    assert list(weights.SETS) == ["caffe", "torchvision", "random"]
-    caffe, torchvision, random = weights.SETS.values()
+    assert list(weights.SETS) == ["caffe", "torchvision", "embedded", "random"]
+    caffe, torchvision, embedded, random = weights.SETS.values()
     assert caffe.url == (
         "https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
         "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -535,6 +536,7 @@ def test_the_sets_are_the_published_ones():
     assert torchvision.url == "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
     assert (torchvision.hash, torchvision.preprocessing) == ("sha256-prefix:dcbb9e9d", "imagenet")
     assert (random.url, random.file, random.hash, random.preprocessing, random.size) == ("", "", "", None, 0)
+    assert (embedded.url, embedded.licence, embedded.preprocessing) == ("", "MIT", "imagenet")
     for info in (caffe, torchvision):
         assert info.url.endswith("/" + info.file)
         assert info.licence in ("CC BY 4.0", "BSD-3-Clause")
@@ -542,3 +544,38 @@ def test_the_sets_are_the_published_ones():
     # float32 and a few per cent of HDF5; 143,667,240 parameters in all of VGG19 and a pickle's few bytes
     assert 0 < caffe.size - 4 * 20_024_384 < 100_000
     assert 0 < torchvision.size - 4 * 143_667_240 < 10_000
+
+
+# The set that comes with the package
+
+
+def test_the_embedded_set_comes_with_the_package():
+    loaded = weights.load("embedded", offline=True)
+    assert (loaded.name, loaded.preprocessing) == ("embedded", "imagenet")
+    assert list(loaded.arrays)[-2:] == ["conv5_1.weight", "conv5_1.bias"]
+    file = weights.path("embedded")
+    assert file.stat().st_size == weights.SETS["embedded"].size < 6_000_000
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert weights.SETS["embedded"].hash == f"sha256:{digest}"
+    assert weights.verify("embedded") == digest
+    with safetensors.safe_open(file, "numpy") as opened:
+        record = json.loads(opened.metadata()["training"])
+        assert {opened.get_tensor(name).dtype for name in opened.keys()} == {np.dtype(np.float16)}  # noqa: SIM118
+    assert {"commit", "settings", "report", "command"} <= set(record)
+    assert len(record["commit"]) == 40
+    assert record["settings"]["seed"] == 0
+
+
+def test_the_embedded_set_is_no_download():
+    with pytest.raises(NstError, match="accepted: caffe, torchvision$"):
+        weights.fetch("embedded")
+
+
+def test_a_damaged_package_is_noticed(tmp_path, monkeypatch):
+    damaged = tmp_path / "embedded.safetensors"
+    damaged.write_bytes(weights.path("embedded").read_bytes()[:-100])
+    monkeypatch.setattr(weights, "CARRIED", tmp_path)
+    with pytest.raises(NstError, match="publisher's hash"):
+        weights.verify("embedded")
+    with pytest.raises(NstError, match="embedded.safetensors"):
+        weights.load("embedded")

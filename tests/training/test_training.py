@@ -143,6 +143,11 @@ def test_the_command_writes_a_weight_set(tmp_path, capsys):
     training.main(["-o", str(path), "--pictures", str(tmp_path), "--widths", "4", "4", "4", "4", "4", *typed])
     [line] = capsys.readouterr().out.splitlines()
     assert json.loads(line)["step"] == 2
+    with safe_open(path, "numpy") as file:
+        told = json.loads(file.metadata()["training"])
+    assert told["report"] == json.loads(line)
+    assert told["command"].startswith("python -m training.train -o embedded.safetensors --textures 5 --scenes 2")
+    assert told["command"].endswith("--steps 2 --widths 4 4 4 4 4")
     arrays, space = weight_files.read(path)
     assert vgg19.widths_of(arrays) == (4, 4, 4, 4, 4)
     assert space == "imagenet"
