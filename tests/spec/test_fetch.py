@@ -96,16 +96,13 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def publish(content, monkeypatch):
-    """Publish `caffe` at a url, and nothing else but `random`."""
+    """Publish `caffe` at a url, and nothing else but the sets that are not fetched."""
 
     def publish(url, published=None):
         published = published or f"md5:{hashlib.md5(content).hexdigest()}"
         caffe = weights.SetInfo("caffe", "", len(content), "CC0", "us", "caffe", url, FILE, published)
-        monkeypatch.setattr(
-            weights,
-            "SETS",
-            {name: caffe if name == "caffe" else weights.SETS[name] for name in ("caffe", "embedded", "random")},
-        )
+        others = {name: info for name, info in weights.SETS.items() if not info.url}
+        monkeypatch.setattr(weights, "SETS", {"caffe": caffe, **others})
 
     return publish
 

@@ -567,7 +567,7 @@ def test_the_embedded_set_comes_with_the_package():
 
 
 def test_the_embedded_set_is_no_download():
-    with pytest.raises(NstError, match="accepted: caffe, torchvision$"):
+    with pytest.raises(NstError, match=r"accepted: caffe, torchvision$"):
         weights.fetch("embedded")
 
 
@@ -577,5 +577,5 @@ def test_a_damaged_package_is_noticed(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "CARRIED", tmp_path)
     with pytest.raises(NstError, match="publisher's hash"):
         weights.verify("embedded")
-    with pytest.raises(NstError, match="embedded.safetensors"):
+    with pytest.raises(NstError, match=r"embedded\.safetensors"):
         weights.load("embedded")
