@@ -1,0 +1,109 @@
+"""A result of `nst bench` on a terminal, in Markdown's form so that it can be pasted."""
+
+import sys
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from compare.bench_result import Change, Result, Row, Spread
+from compare.table import PIPED_WIDTH
+
+LEGEND = """\
+step: one evaluation and one update, median (quartiles). GFLOP/s: counted multiply-adds, each for two.
+of matrix rate: that, of a large matrix product's in the same precision. of bare network: how much of a step the same
+network takes alone, forward and back to the image. x tutorial: steps in the time of one of the framework's tutorial
+(float32). Ratios are medians of those within a round."""
+
+
+def show(result: Result) -> None:
+    """Print a result."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+
+    def say(text: str) -> None:
+        console.print(text, soft_wrap=True, markup=False)
+
+    settings = result.settings
+    say(f"{result.machine}; recipe {settings.recipe['name']}, weights {settings.weights.name}, nst {result.nst}")
+    for versions in dict.fromkeys(_versions(row) for row in result.rows):
+        say(versions)
+    console.print(_table(result.rows))
+    for row in result.rows:
+        if row.profile:
+            console.print(_profile(row))
+    if result.changes:
+        say(f"Over {result.against} (below 1 is faster; where the bare network has changed alike, so has the machine):")
+        console.print(_changes(result.changes))
+    for note in result.notes:
+        say(f"note: {note}")
+    say(LEGEND)
+
+
+def _versions(row: Row) -> str:
+    environment = row.environment
+    versions = ", ".join(f"{name} {version}" for name, version in environment.versions.items())
+    return f"{environment.backend} on {environment.device}: {versions}, {environment.switches.get('threads')} threads"
+
+
+def _new(*columns: str, words: int = 1) -> Table:
+    table = Table(box=box.MARKDOWN)
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="left" if number < words else "right", no_wrap=True)
+    return table
+
+
+def _table(rows: list[Row]) -> Table:
+    table = _new(
+        "backend",
+        "precision",
+        "px",
+        "step",
+        "GFLOP/s",
+        "of matrix rate",
+        "of bare network",
+        "x tutorial",
+        "peak memory",
+        words=2,
+    )
+    for row in rows:
+        found = row.summary
+        table.add_row(
+            row.environment.backend,
+            row.environment.precision,
+            str(row.size),
+            _time(found.step),
+            f"{found.gflops:.0f}",
+            f"{found.share_of_matrix.median:.0%} ({row.matrix_side})",
+            f"{found.share_of_bare.median:.0%}",
+            f"{found.times_tutorial.median:.2f}",
+            f"{row.memory.peak / 1e6:.0f} MB" if row.memory else "",
+        )
+    return table
+
+
+def _profile(row: Row) -> Table:
+    assert row.profile
+    parts = row.profile.parts
+    whole = sum(spread.median for spread in parts.values())
+    table = _new(f"{row.case}", "time", "of the step")
+    for name, spread in parts.items():
+        table.add_row(name, _time(spread), f"{spread.median / whole:.0%}")
+    for name, spread in row.profile.transfers.items():
+        table.add_row(f"{name} of an image", _time(spread), "once a scale")
+    return table
+
+
+def _changes(changes: list[Change]) -> Table:
+    table = _new("case", "step", "bare network", "tutorial")
+    for change in changes:
+        table.add_row(change.case, *(f"{ratio:.2f}" for ratio in (change.step, change.bare, change.tutorial)))
+    return table
+
+
+def _time(spread: Spread) -> str:
+    return f"{_number(spread.median)} ({_number(spread.lower)} to {_number(spread.upper)}) ms"
+
+
+def _number(seconds: float) -> str:
+    milliseconds = 1e3 * seconds
+    return f"{milliseconds:.0f}" if abs(milliseconds) >= 100 else f"{milliseconds:.3g}"
