@@ -24,7 +24,7 @@ WARM_UP = 3
 """Rounds before those that count: frameworks trace, choose algorithms and reserve memory in the first ones."""
 SIDES = (4096, 2048, 1024, 512)
 """Sides of the matrix product, of which the largest is taken that keeps to LONGEST_PRODUCT."""
-LONGEST_PRODUCT = 1.0
+LONGEST_PRODUCT = 0.5
 """Seconds."""
 
 

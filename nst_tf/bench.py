@@ -59,7 +59,7 @@ class Workload:
             return tf.add_n(errors) * weight / len(errors)
 
         @tf.function
-        def train_step(image: tf.Variable) -> None:
+        def train_step(image: tf.Variable) -> tf.Tensor:
             with tf.device(self.device):
                 with tf.GradientTape() as tape:
                     contents, styles = extractor(image)
@@ -68,6 +68,7 @@ class Workload:
                     loss += tv_weight * tf.reduce_sum(tf.image.total_variation(image))
                 optimizer.apply_gradients([(tape.gradient(loss, image), image)])
                 image.assign(tf.clip_by_value(image, 0.0, 1.0))
+                return loss
 
         return lambda: train_step(image)
 
