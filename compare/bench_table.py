@@ -1,24 +1,27 @@
 """A result of `nst bench` on a terminal, in Markdown's form so that it can be pasted."""
 
-import sys
-
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from compare.bench_result import Change, Result, Row, Spread
-from compare.table import PIPED_WIDTH
+
+WIDTH = 130
+"""Columns that the widest table takes; a narrower terminal breaks its lines, which is better than to shorten them."""
 
 LEGEND = """\
-step: one evaluation and one update, median (quartiles). GFLOP/s: counted multiply-adds, each for two.
-of matrix rate: that, of a large matrix product's in the same precision. of bare network: how much of a step the same
-network takes alone, forward and back to the image. x tutorial: steps in the time of one of the framework's tutorial
-(float32). Ratios are medians of those within a round."""
+step: one evaluation and one update, median (quartiles).
+GFLOP/s: of the counted multiply-adds, each for two operations.
+of matrix: that rate, of the rate of a product of two large matrices (their side) in the same precision.
+of bare: how much of a step the same network takes alone, forward and back to the image; the limit is 100%.
+x tutorial: how many steps fit into one step of the framework's own tutorial, in float32.
+peak memory: of a device; of a process, above what it held before it loaded a framework.
+Ratios are medians of the ratios within a round."""
 
 
 def show(result: Result) -> None:
     """Print a result."""
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    console = Console(highlight=False, width=WIDTH)
 
     def say(text: str) -> None:
         console.print(text, soft_wrap=True, markup=False)
@@ -59,8 +62,8 @@ def _table(rows: list[Row]) -> Table:
         "px",
         "step",
         "GFLOP/s",
-        "of matrix rate",
-        "of bare network",
+        "of matrix",
+        "of bare",
         "x tutorial",
         "peak memory",
         words=2,

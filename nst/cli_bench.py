@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Measure how fast the backends are, beside what limits them.")
 @click.option("--backends", help="What to measure, for example torch; both frameworks if not given.")
-@click.option("--precisions", default="fp32,bf16", show_default=True, help="fp32, bf16, and tf32 on a GPU.")
+@click.option("--precisions", default="fp32", show_default=True, help="Of fp32, tf32 (a GPU's) and bf16, some.")
 @click.option("--sizes", default="256,512", show_default=True, help="Sides of square images, in pixels.")
 @click.option("--runs", default=10, show_default=True, type=click.IntRange(min=1), help="Rounds that count.")
 @click.option("--recipe", default="default", show_default=True, help="Recipe, or FILE.toml.")
