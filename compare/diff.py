@@ -199,7 +199,6 @@ def check_comparable(a: Trace, b: Trace) -> None:
 
 def _facts(trace: Trace) -> dict[str, str]:
     header = trace.header
-    recipe = {f"recipe {key}": value for key, value in _flat(header.recipe) if key not in IDENTITY}
     hashes = {f"pixels of {name}": value[:12] for name, value in header.pixels.items()}
     facts: dict[str, Any] = {
         "weights": header.weights.sha256[:12],
@@ -208,7 +207,12 @@ def _facts(trace: Trace) -> dict[str, str]:
         "content size": header.content_size,
         "style size": header.style_size,
     }
-    return {fact: str(value) for fact, value in (recipe | facts | hashes).items()}
+    return {fact: str(value) for fact, value in (recipe_facts(header.recipe) | facts | hashes).items()}
+
+
+def recipe_facts(recipe: Mapping[str, Any]) -> dict[str, str]:
+    """Return every setting of a recorded recipe that changes a number, by its key as a reader is told it."""
+    return {f"recipe {key}": str(value) for key, value in _flat(recipe) if key not in IDENTITY}
 
 
 def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import nst
+from nst.cli_bench import bench, measure
 from nst.cli_compare import compare, diff, trace
 from nst.cli_options import (
     backend_option,
@@ -353,7 +354,7 @@ def rerun(
     _paint(prepared, output, bits=bits, force=force, save_every=save_every, quiet=quiet, steps=steps)
 
 
-for command in (trace, diff, compare):
+for command in (trace, diff, compare, bench, measure):
     cli.add_command(command)
 
 

@@ -17,6 +17,8 @@ from nst.cli_options import (
     keywords,
     machine_options,
     make_folder,
+    participants,
+    python_options,
     recipe_options,
     say,
     warn,
@@ -142,8 +144,7 @@ def diff(first: Path, second: Path, as_json: bool, layers: bool, report: Path | 
 @click.option(
     "--against", type=click.Path(path_type=Path), metavar="TRACE", help="Compare with this recorded trace too."
 )
-@click.option("--torch-python", metavar="PYTHON", help="The interpreter that runs torch; this one if not given.")
-@click.option("--tf-python", metavar="PYTHON", help="The interpreter that runs tf; this one if not given.")
+@python_options
 @click.option("--report", type=click.Path(path_type=Path), metavar="DIR", help="Write report.html and traces there.")
 @click.option("--force", is_flag=True, help="Replace an existing report.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -171,44 +172,24 @@ def compare(
     tolerance; 2: could not run.
     """
     from compare.session import Session
+    from nst_spec import backend as protocol
 
     _check_report(report, force)
     all_recipes = given.pop("all_recipes")
-    participants, notes = _participants(backends, torch_python, tf_python)
-    pythons = {"torch": torch_python or sys.executable, "tf": tf_python or sys.executable}
+    given_pythons = {"torch": torch_python, "tf": tf_python}
+    chosen, notes = participants(backends, given_pythons, protocol.names())
+    pythons = {name: python or sys.executable for name, python in given_pythons.items()}
     with _folder(report) as folder:
         arguments = [content, style, *as_typed(given), *(["--quiet"] if quiet else [])]
         session = Session(arguments, folder, warn, pythons, all_recipes, notes=notes)
         if against:
             session.add(against)
-        for backend in participants:
+        for backend in chosen:
             session.record(backend)
-        if participants and not backends:
+        if chosen and not backends:
             session.record_oracle(runs=not given["no_run"])
         judged = list(session.compare())
     _conclude(judged, session.commands, session.notes, as_json=as_json, layers=layers, report=report)
-
-
-def _participants(backends: str | None, torch_python: str | None, tf_python: str | None) -> tuple[list[str], list[str]]:
-    """Return the frameworks to record, or the backends that are asked for, and a note for each that is missing."""
-    from nst_spec import backend as protocol
-    from nst_spec.errors import NstError, not_accepted
-
-    if backends:
-        chosen = [name.strip() for name in backends.split(",")]
-        for name in chosen:
-            if name not in protocol.names():
-                raise not_accepted("--backends", name, protocol.names())
-        if len(set(chosen)) < len(chosen):
-            raise NstError(f"--backends: expected each backend once, received {backends}")
-        return chosen, []
-    there = {*protocol.installed(), *(name for name, python in (("torch", torch_python), ("tf", tf_python)) if python)}
-    notes = [
-        f"{name} is not installed here and not compared: pip install 'nst[{name}]', or --{name}-python"
-        for name in protocol.PREFERENCE
-        if name not in there
-    ]
-    return [name for name in protocol.PREFERENCE if name in there], notes
 
 
 REPORT = "report.html"

@@ -1,6 +1,6 @@
 """What the commands have in common: groups of options, messages, checks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,41 @@ def machine_options(command: Callable[..., None]) -> Callable[..., None]:
 def backend_option(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the choice of the backend."""
     return click.option("--backend", help="torch, tf or reference; the installed one, torch if both.")(command)
+
+
+def python_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that runs each framework in a process of its own the choice of its interpreter."""
+    for name in ("tf", "torch"):
+        help_text = f"The interpreter that runs {name}; this one if not given."
+        command = click.option(f"--{name}-python", metavar="PYTHON", help=help_text)(command)
+    return command
+
+
+def participants(
+    backends: str | None, pythons: Mapping[str, str | None], accepted: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Return the backends that are asked for, else the frameworks there are, and a note for each that is missing.
+
+    `backends` is the list as typed, None if it was not; `pythons` are the interpreters that were named.
+    """
+    from nst_spec import backend as protocol
+    from nst_spec.errors import NstError, not_accepted
+
+    if backends:
+        chosen = [name.strip() for name in backends.split(",")]
+        for name in chosen:
+            if name not in accepted:
+                raise not_accepted("--backends", name, accepted)
+        if len(set(chosen)) < len(chosen):
+            raise NstError(f"--backends: expected each backend once, received {backends}")
+        return chosen, []
+    there = {*protocol.installed(), *(name for name, python in pythons.items() if python)}
+    notes = [
+        f"{name} is not installed here and is left out: pip install 'nst[{name}]', or --{name}-python"
+        for name in protocol.PREFERENCE
+        if name not in there
+    ]
+    return [name for name in protocol.PREFERENCE if name in there], notes
 
 
 def output_options(command: Callable[..., None]) -> Callable[..., None]:

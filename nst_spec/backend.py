@@ -7,7 +7,7 @@ private matter. A new backend is one folder and one entry point in the group `ns
 import importlib
 import importlib.util
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, Protocol
@@ -137,6 +137,37 @@ class Objective(Protocol):
         """Return an optimisation that starts from an image."""
 
 
+Work = Callable[[], object]
+
+
+class Workload(Protocol):
+    """What is timed of a problem, beside the steps of a descent of its `objective`.
+
+    The first four methods prepare a piece of work and return what does it once. On a device that computes on its own
+    the work may be under way when that returns; `finish` waits for it.
+    """
+
+    objective: Objective
+
+    def loss_pass(self) -> Work:
+        """Losses and gradient of the content image, as a step computes them, nothing read from the device."""
+
+    def bare_pass(self) -> Work:
+        """The network to its deepest tap and back to the image, with the plain sum of that tap for a loss."""
+
+    def tutorial_step(self) -> Work:
+        """A step of the loop in the framework's own tutorial, in float32, with the recipe's taps and pooling."""
+
+    def matrix_product(self, side: int) -> Work:
+        """The product of two (side, side) matrices, in what the network computes in."""
+
+    def finish(self) -> None:
+        """Wait until the device has done all that it was given."""
+
+    def peak_memory(self) -> int | None:
+        """Return the most bytes that the device has held at a time, or None where the framework does not count."""
+
+
 class Backend(Protocol):
     """A framework on a device, in a precision."""
 
@@ -153,6 +184,9 @@ class Backend(Protocol):
 
     def objective(self, problem: Problem) -> Objective:
         """Return the problem with the network built and the targets computed."""
+
+    def workload(self, problem: Problem) -> Workload:
+        """Return what is timed of a problem; raises NstError where speed is no question."""
 
 
 def _entry_points() -> dict[str, EntryPoint]:

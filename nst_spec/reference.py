@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from nst_spec import backend as protocol
 from nst_spec import losses, preprocessing, vgg19
+from nst_spec.errors import NstError
 from nst_spec.optimizers import optimizer_for
 from nst_spec.recipe import Pooling
 
@@ -251,3 +252,7 @@ class Backend(protocol.Configured):
     def objective(self, problem: protocol.Problem) -> Objective:
         """Return the problem with the network built and the targets computed."""
         return Objective(problem)
+
+    def workload(self, problem: protocol.Problem) -> protocol.Workload:
+        """Raise NstError: the oracle is slow on purpose."""
+        raise NstError("reference: the oracle is to be right, not fast, and is not measured; use torch or tf")

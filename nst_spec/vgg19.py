@@ -110,6 +110,23 @@ def multiply_adds(widths: Sequence[int], width: int, height: int, taps: Iterable
     return total
 
 
+def step_multiply_adds(
+    widths: Sequence[int], width: int, height: int, taps: Iterable[str], gram_taps: Iterable[str]
+) -> int:
+    """Return the multiply-adds of one step: both passes down to the image, and the Gram matrices of `gram_taps`.
+
+    The pass back takes as many as the pass forward: each convolution hands on the gradient by its input, conv1_1 too,
+    and none by its weights. So does a Gram matrix: `C^2 P` forward, for C channels at P positions, and `C^2 P` back,
+    since the gradient by it is symmetric. What is of a lower order (ReLUs, pooling, losses, the optimiser) is not
+    counted.
+    """
+    grams = 0
+    for tap in check_taps(gram_taps):
+        shrink = 2 ** (block_of(tap) - 1)
+        grams += widths[block_of(tap) - 1] ** 2 * (width // shrink) * (height // shrink)
+    return 2 * (multiply_adds(widths, width, height, taps) + grams)
+
+
 def widths_of(weights: Mapping[str, Any]) -> tuple[int, ...]:
     """Return the width of each block of the network that the arrays belong to.
 

@@ -10,6 +10,7 @@ with importing():
     import keras
     import tensorflow as tf
 
+from nst_tf.bench import Workload
 from nst_tf.objective import Objective
 
 NETWORK_DTYPES = {"bf16": "bfloat16"}
@@ -77,3 +78,7 @@ class Backend(protocol.Configured):
         """Return the problem with the network built and the targets computed."""
         network_dtype = NETWORK_DTYPES.get(self.precision, self.dtype)
         return Objective(problem, dtype=self.dtype, network_dtype=network_dtype, device=TF_DEVICES[self.device])
+
+    def workload(self, problem: protocol.Problem) -> Workload:
+        """Return what is timed of a problem."""
+        return Workload(problem, self.objective(problem))

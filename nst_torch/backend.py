@@ -10,6 +10,7 @@ check_import_order()
 import torch  # noqa: E402
 import torchvision  # noqa: E402
 
+from nst_torch.bench import Workload  # noqa: E402
 from nst_torch.objective import Objective  # noqa: E402
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -65,3 +66,7 @@ class Backend(protocol.Configured):
         dtype = DTYPES[self.dtype]
         network_dtype = NETWORK_DTYPES.get(self.precision, dtype)
         return Objective(problem, dtype=dtype, network_dtype=network_dtype, device=torch.device(self.device))
+
+    def workload(self, problem: protocol.Problem) -> Workload:
+        """Return what is timed of a problem."""
+        return Workload(problem, self.objective(problem))

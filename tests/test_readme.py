@@ -35,7 +35,8 @@ def here(tmp_path, monkeypatch, photo, painting, narrow_weights):
     launched = launch.run
 
     def run(python, arguments, *rest):
-        launched(python, [*arguments, "--size", "32", "--steps", "4", "--weights", "narrow.safetensors"], *rest)
+        steps = [] if arguments[0] == "measure" else ["--steps", "4"]
+        launched(python, [*arguments, "--size", "32", *steps, "--weights", "narrow.safetensors"], *rest)
 
     monkeypatch.setattr(launch, "run", run)
     return folder

@@ -207,7 +207,7 @@ def test_a_framework_that_is_missing_is_said(nst, photo, painting, narrow_file, 
     code, out, err = nst("compare", photo, painting, "--weights", narrow_file, *TINY, "--no-run")
     assert code == 0, err
     missing = {"torch": "tf", "tf": "torch"}[backend_name]
-    assert f"note: {missing} is not installed here and not compared: pip install 'nst[{missing}]'" in out
+    assert f"note: {missing} is not installed here and is left out: pip install 'nst[{missing}]'" in out
 
 
 def test_the_report_lies_beside_the_traces(nst, photo, painting, narrow_file):

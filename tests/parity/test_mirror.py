@@ -16,7 +16,15 @@ FILES = sorted(path.name for path in (ROOT / "nst_torch").glob("*.py"))
 
 def test_the_backends_have_the_same_files():
     assert sorted(path.name for path in (ROOT / "nst_tf").glob("*.py")) == FILES
-    assert set(FILES) == {"__init__.py", "network.py", "losses.py", "optimizers.py", "objective.py", "backend.py"}
+    assert set(FILES) == {
+        "__init__.py",
+        "network.py",
+        "losses.py",
+        "optimizers.py",
+        "objective.py",
+        "backend.py",
+        "bench.py",
+    }
 
 
 def signatures(path):
@@ -70,6 +78,7 @@ def imported(module):
         "nst.api, nst.cli, nst.report, nst.rerun",
         "nst_spec.run, nst_spec.reference",
         "compare.session, compare.report, compare.table, compare.record, nst.pytest_plugin",
+        "compare.bench, compare.bench_table, nst.cli_bench",
     ],
 )
 def test_no_framework_is_imported_before_a_backend_is_loaded(module):

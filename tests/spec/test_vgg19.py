@@ -35,6 +35,15 @@ def test_multiply_adds_are_those_of_the_published_network():
     assert vgg19.multiply_adds((4, 5), 7, 9, ["conv2_1"]) == 7 * 9 * 9 * (3 * 4 + 4 * 4) + 3 * 4 * 9 * 4 * 5
 
 
+def test_the_multiply_adds_of_a_step_are_those_worked_by_hand():
+    # 4 and 5 channels, 7 x 9 pixels, 3 x 4 of them after the pooling; Gram matrices of 4 x 4 and 5 x 5.
+    convolutions = 63 * 9 * (3 * 4 + 4 * 4) + 12 * 9 * 4 * 5
+    grams = 63 * 4 * 4 + 12 * 5 * 5
+    assert vgg19.step_multiply_adds((4, 5), 7, 9, ["conv2_1"], []) == 2 * convolutions
+    both = ["relu1_2", "conv2_1"]
+    assert vgg19.step_multiply_adds((4, 5), 7, 9, both, both) == 2 * (convolutions + grams)
+
+
 def test_an_unknown_tap_is_named_with_the_accepted_ones():
     with pytest.raises(NstError, match=r"'relu6_1'.*conv1_1, relu1_1"):
         vgg19.check_taps(["relu6_1"])

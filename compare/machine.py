@@ -1,0 +1,59 @@
+"""The machine that numbers of speed belong to, and the memory that a process has taken of it."""
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+CPU_FACTS = Path("/proc/cpuinfo")
+PROCESS_FACTS = Path("/proc/self/status")
+
+
+class Machine(BaseModel):
+    """A machine: its processor by the maker's name, the CPUs that this process may use, the operating system."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    processor: str
+    cpus: int
+    system: str
+
+    def __str__(self) -> str:
+        return f"{self.processor}, {self.cpus} CPUs, {self.system}"
+
+
+def describe() -> Machine:
+    """Return this machine."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return Machine(processor=_processor(), cpus=cpus, system=f"{platform.system()} {platform.machine()}")
+
+
+def _processor() -> str:
+    if CPU_FACTS.exists():
+        named = re.search(r"^model name\s*:\s*(.+)$", CPU_FACTS.read_text("utf-8"), re.MULTILINE)
+        if named:
+            return named[1].strip()
+    if sys.platform == "darwin":
+        asked = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    return platform.processor() or platform.machine()
+
+
+def peak_resident() -> int | None:
+    """Return the most bytes that this process has had in memory, or None where the system does not say."""
+    if PROCESS_FACTS.exists():
+        # Linux' getrusage begins with the memory of the parent process.
+        highest = re.search(r"^VmHWM:\s*(\d+) kB$", PROCESS_FACTS.read_text("utf-8"), re.MULTILINE)
+        if highest:
+            return int(highest[1]) * 1024
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

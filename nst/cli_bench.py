@@ -1,0 +1,194 @@
+"""The benchmark: `bench` measures every backend, precision and size, each in a process of its own by `measure`."""
+
+import itertools
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import nst
+from nst.cli_options import as_typed, participants, python_options, say, warn
+
+if TYPE_CHECKING:
+    from compare.bench import Case
+    from compare.bench_result import Row, Settings
+
+
+@click.command(short_help="Measure how fast the backends are, beside what limits them.")
+@click.option("--backends", help="What to measure, for example torch; both frameworks if not given.")
+@click.option("--precisions", default="fp32", show_default=True, help="Of fp32, tf32 (a GPU's) and bf16, some.")
+@click.option("--sizes", default="256,512", show_default=True, help="Sides of square images, in pixels.")
+@click.option("--runs", default=10, show_default=True, type=click.IntRange(min=1), help="Rounds that count.")
+@click.option("--recipe", default="default", show_default=True, help="Recipe, or FILE.toml.")
+@click.option("--weights", default="random", show_default=True, help="Weight set or file.")
+@click.option("--offline", is_flag=True, help="Never download.")
+@click.option("--device", help="auto, cpu, cuda or mps.")
+@click.option("--threads", type=int, help="CPU threads.")
+@click.option("--profile", is_flag=True, help="Also split a step into its parts.")
+@click.option("--against", type=click.Path(path_type=Path), metavar="FILE", help="Hold it to an earlier --json result.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--quiet", is_flag=True, help="Say nothing but the result, warnings and errors.")
+@python_options
+def bench(
+    backends: str | None,
+    precisions: str,
+    sizes: str,
+    against: Path | None,
+    as_json: bool,
+    quiet: bool,
+    torch_python: str | None,
+    tf_python: str | None,
+    **given: Any,
+) -> None:
+    """Measure a step of each backend, precision and size, in turn with what it can be held to.
+
+    That is the bare network (forward and back to the image), the loop of the framework's own tutorial, and a matrix
+    product, all in one process and in each round, so that ratios hold where times do not. The recipe is taken as it is
+    for the pretrained network.
+    """
+    from compare import bench_result, bench_table, machine
+    from nst_spec import backend as protocol
+    from nst_spec.sizes import check_size
+
+    pythons = {"torch": torch_python, "tf": tf_python}
+    chosen, notes = participants(backends, pythons, protocol.PREFERENCE)
+    wanted = _listed("--precisions", precisions, protocol.PRECISIONS)
+    sides = [int(word) for word in _listed("--sizes", sizes)]
+    this_machine = machine.describe()
+    case, settings = _case(given["recipe"], given["weights"], sides[0], offline=given["offline"], quiet=quiet)
+    for side in sides:
+        check_size("--sizes", side, side, case.recipe.taps)
+    earlier = bench_result.read(against) if against else None
+    if against and earlier:
+        bench_result.check_comparable(earlier, against, this_machine, settings)
+    cases = list(itertools.product(chosen, wanted, sides))
+    rows = _rows(cases, pythons, as_typed(given), notes, quiet=quiet)
+    changes = bench_result.changes(rows, earlier, against) if against and earlier else []
+    result = bench_result.Result(
+        nst=nst.__version__,
+        command=_command({"backends": backends, "precisions": precisions, "sizes": sizes} | given),
+        machine=this_machine,
+        settings=settings,
+        rows=rows,
+        notes=notes,
+        against=against.name if against else None,
+        changes=changes,
+    )
+    if as_json:
+        click.echo(result.model_dump_json(indent=1))
+    else:
+        bench_table.show(result)
+
+
+def _rows(
+    cases: Sequence[tuple[str, str, int]],
+    pythons: dict[str, str | None],
+    arguments: Sequence[str],
+    notes: list[str],
+    *,
+    quiet: bool,
+) -> "list[Row]":
+    """Return the row of each (backend, precision, size), and leave a note for each that cannot be measured.
+
+    Raises NstError where none can.
+    """
+    from compare import launch
+    from compare.bench_result import Row
+    from nst_spec.errors import NstError
+
+    tell = say(quiet)
+    rows, failures = [], []
+    with tempfile.TemporaryDirectory(prefix="nst-") as folder:
+        for number, (backend, precision, size) in enumerate(cases, start=1):
+            tell(f"{backend} {precision} {size} px ({number} of {len(cases)})")
+            file = Path(folder, f"{number}.json")
+            case = ["--backend", backend, "--precision", precision, "--size", str(size), "--output", str(file)]
+            try:
+                launch.run(pythons[backend] or sys.executable, ["measure", *arguments, *case], backend, warn)
+            except NstError as error:
+                failures.append(f"{precision} {size} px is not measured: {error}")
+            else:
+                rows.append(Row.model_validate_json(file.read_text("utf-8")))
+    if not rows:
+        raise NstError("; ".join(failures))
+    notes += failures
+    return rows
+
+
+@click.command(hidden=True)
+@click.option("--backend", required=True)
+@click.option("--precision", required=True)
+@click.option("--size", required=True, type=int)
+@click.option("--output", required=True, type=click.Path(path_type=Path))
+@click.option("--runs", required=True, type=click.IntRange(min=1))
+@click.option("--recipe", required=True)
+@click.option("--weights", required=True)
+@click.option("--offline", is_flag=True)
+@click.option("--device", default="auto")
+@click.option("--threads", type=int)
+@click.option("--profile", is_flag=True)
+def measure(
+    backend: str,
+    precision: str,
+    size: int,
+    output: Path,
+    runs: int,
+    recipe: str,
+    weights: str,
+    offline: bool,
+    profile: bool,
+    **given: Any,
+) -> None:
+    """Measure one backend in one precision at one size, in this process, and write what was found as JSON."""
+    from compare import bench, machine
+
+    started_at = machine.peak_resident()
+    from nst_spec import backend as protocol
+
+    loaded = protocol.load(backend, precision=precision, **given)
+    case, _ = _case(recipe, weights, size, offline=offline, quiet=True)
+    row = bench.measure(loaded, case, runs=runs, profile=profile, started_at=started_at, version=nst.__version__)
+    output.write_text(row.model_dump_json(), "utf-8")
+
+
+def _case(recipe: str, weights: str, size: int, *, offline: bool, quiet: bool) -> "tuple[Case, Settings]":
+    from compare.bench import Case
+    from compare.bench_result import Settings
+    from compare.trace import Weights
+    from nst_spec import recipe as recipes
+    from nst_spec import weights as weight_sets
+    from nst_spec.run import check_weights
+
+    weight_sets.check_name(weights)
+    chosen = recipes.load(recipe)
+    found = weight_sets.load(weights, offline=offline, say=say(quiet), warn=warn)
+    check_weights(chosen, found)
+    space = weight_sets.preprocessing_for(chosen.preprocessing, chosen.weights, found)
+    named = Weights(name=Path(found.name).name, sha256=found.sha256, preprocessing=space)
+    return Case(chosen, found, space, size), Settings(recipe=recipes.as_record(chosen), weights=named)
+
+
+def _listed(option: str, given: str, accepted: Sequence[str] | None = None) -> list[str]:
+    """Return the words of a list, each once; without `accepted` they are whole numbers from 1."""
+    from nst_spec.errors import NstError, not_accepted
+
+    words = [word.strip() for word in given.split(",")]
+    for word in words:
+        if accepted and word not in accepted:
+            raise not_accepted(option, word, accepted)
+        if not accepted and not (word.isdecimal() and int(word)):
+            raise NstError(f"{option}: expected whole numbers of pixels, received {given}")
+    if len(set(words)) < len(words):
+        raise NstError(f"{option}: expected each once, received {given}")
+    return words
+
+
+def _command(given: dict[str, Any]) -> str:
+    from compare import launch
+
+    # Only the machine's owner is to know where his files lie.
+    named = {name: Path(value).name if name in ("recipe", "weights") else value for name, value in given.items()}
+    return launch.command(sys.executable, ["bench", *as_typed(named)])
