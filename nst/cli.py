@@ -90,11 +90,11 @@ def stylize_command(
     content: str, style: str, output: Path | None, force: bool, save_every: int | None, quiet: bool, **given: Any
 ) -> None:
     """Paint CONTENT in the style of STYLE."""
-    from nst.api import prepare
+    from nst.api import PAINTING, prepare
 
     output = output or Path(f"{Path(content).stem}-{Path(style).stem}.png")
     _check_output(output, [content, style, given["init"]], force)
-    prepared = prepare(content, style, **keywords(given, quiet=quiet))
+    prepared = prepare(content, style, **{**PAINTING, **keywords(given, quiet=quiet)})
     _paint(prepared, output, force=force, save_every=save_every, quiet=quiet)
 
 
@@ -131,7 +131,7 @@ def _paint(
 def demo(output: Path | None, force: bool, save_every: int | None, quiet: bool, style_name: str, **given: Any) -> None:
     """Stylise the drawn example images, without network."""
     from nst import examples
-    from nst.api import prepare
+    from nst.api import PAINTING, prepare
     from nst_spec.errors import not_accepted
 
     if style_name not in examples.STYLES:
@@ -140,7 +140,7 @@ def demo(output: Path | None, force: bool, save_every: int | None, quiet: bool, 
     _check_output(output, [], force)
     options = keywords(given | {"offline": True}, quiet=quiet)
     options["settings"] = DEMO | options["settings"]
-    prepared = prepare(examples.CONTENT, examples.STYLES[style_name], **options)
+    prepared = prepare(examples.CONTENT, examples.STYLES[style_name], **{**PAINTING, **options})
     _paint(prepared, output, force=force, save_every=save_every, quiet=quiet)
 
 
