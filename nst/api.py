@@ -27,6 +27,8 @@ __all__ = ["Judgement", "NstError", "Prepared", "Progress", "Result", "evaluate"
 DEFAULT_RECIPE = "default"
 DEFAULT_DTYPE = "float32"
 DEFAULT_BITS: Final = 8
+PAINTING: Mapping[str, Any] = {"precision": backends.AUTO, "fast": True}
+"""How a picture is made unless it is asked for otherwise; whatever judges numbers keeps to `prepare`'s own defaults."""
 
 ASPECT_TOLERANCE = 0.02
 """What rounding a small image's sides may do to its aspect; more is worth a warning."""
@@ -99,6 +101,7 @@ class Prepared:
                 "device": self.backend.device,
                 "dtype": self.backend.dtype,
                 "precision": self.backend.precision,
+                "switches": self.backend.switches(),
                 "versions": self.backend.versions() | {"numpy": np.__version__},
             },
             "recipe": recipes.as_record(self.recipe),
@@ -119,6 +122,7 @@ def prepare(
     precision: str = "fp32",
     threads: int | None = None,
     deterministic: bool = False,
+    fast: bool = False,
     offline: bool = False,
     allow_large: bool = False,
     say: Say = _to_stderr,
@@ -132,8 +136,10 @@ def prepare(
     `recipe`: a name (`nst recipes`), a TOML file, or a Recipe.
     `weights`: a weight set's name or file instead of the recipe's; `device`: auto, cpu, cuda or mps;
     `dtype`: float32 or float64; `precision`: how a float32 run multiplies in the network: fp32, tf32 (on a GPU that
-    has it) or bf16; `threads`: CPU threads; `deterministic`: the same bits every time, on a GPU too; `offline`: never
-    download; `allow_large`: accept images over 300 megapixels; `say`, `warn`: receive messages, to stderr if not given.
+    has it), bf16, or auto, which is bf16 where the device multiplies it natively and fp32 elsewhere; `threads`: CPU
+    threads; `deterministic`: the same bits every time, on a GPU too; `fast`: round more where that is faster, if the
+    framework is not imported yet; `offline`: never download; `allow_large`: accept images over 300 megapixels; `say`,
+    `warn`: receive messages, to stderr if not given.
     `overrides`: the command line's options by name, for example size=256, steps=100, strength=0.7; `init` may be an
     image. `settings`: any other recipe key, for example {"optimizer.beta1": 0.95}; an option wins over it.
 
@@ -157,7 +163,13 @@ def prepare(
         start = images.read(start_source, allow_large=allow_large, warn=warn)
     run.plan(resolved, content_picture, style_picture)
     loaded_backend = backends.load(
-        backend, device=device, dtype=dtype, threads=threads, precision=precision, deterministic=deterministic
+        backend,
+        device=device,
+        dtype=dtype,
+        precision=precision,
+        threads=threads,
+        deterministic=deterministic,
+        fast=fast,
     )
     weight_set = weight_sets.load(chosen_weights, offline=offline, say=say, warn=warn)
     resolved = recipes.override(recipes.adapted_to(base, weight_set.name), changes)
@@ -177,11 +189,11 @@ def stylize(
     """Paint the content image in the style of the style image.
 
     `on_step` is called with a Progress after every step; the run ends if it returns True. Everything else is as for
-    `prepare`.
+    `prepare`, but that `precision` is auto and `fast` True if not given.
 
     Raises NstError for whatever a user can mend, in one sentence.
     """
-    return paint(prepare(content, style, backend, recipe, **overrides), on_step)
+    return paint(prepare(content, style, backend, recipe, **{**PAINTING, **overrides}), on_step)
 
 
 def paint(prepared: Prepared, on_step: OnStep | None = None) -> Result:

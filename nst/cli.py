@@ -102,12 +102,12 @@ def stylize_command(
     **given: Any,
 ) -> None:
     """Paint CONTENT in the style of STYLE."""
-    from nst.api import DEFAULT_BITS, prepare
+    from nst.api import DEFAULT_BITS, PAINTING, prepare
 
     bits = bits or DEFAULT_BITS
     output = output or Path(f"{Path(content).stem}-{Path(style).stem}.png")
     _check_output(output, [content, style, given["init"]], bits, force)
-    prepared = prepare(content, style, **keywords(given, quiet=quiet))
+    prepared = prepare(content, style, **{**PAINTING, **keywords(given, quiet=quiet)})
     _paint(prepared, output, bits=bits, force=force, save_every=save_every, quiet=quiet)
 
 
@@ -159,7 +159,7 @@ def demo(
 ) -> None:
     """Stylise the drawn example images, without network."""
     from nst import examples
-    from nst.api import DEFAULT_BITS, prepare
+    from nst.api import DEFAULT_BITS, PAINTING, prepare
     from nst_spec.errors import not_accepted
 
     if style_name not in examples.STYLES:
@@ -169,7 +169,7 @@ def demo(
     _check_output(output, [], bits, force)
     options = keywords(given | {"offline": True}, quiet=quiet)
     options["settings"] = DEMO | options["settings"]
-    prepared = prepare(examples.CONTENT, examples.STYLES[style_name], **options)
+    prepared = prepare(examples.CONTENT, examples.STYLES[style_name], **{**PAINTING, **options})
     _paint(prepared, output, bits=bits, force=force, save_every=save_every, quiet=quiet)
 
 

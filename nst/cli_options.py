@@ -27,7 +27,11 @@ def machine_options(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--weights", help="Weight set or file; see `nst weights list`."),
             click.option("--device", help="auto, cpu, cuda or mps."),
             click.option("--dtype", help="float32 or float64."),
-            click.option("--precision", help="Multiply in fp32, tf32 (a GPU's) or bf16; fp32 if not given."),
+            click.option(
+                "--precision",
+                help="Multiply in fp32, tf32 (a GPU's), bf16, or auto: bf16 where it is native. "
+                "If not given, auto to paint and fp32 to judge or compare.",
+            ),
             click.option("--threads", type=int, help="CPU threads."),
             click.option("--offline", is_flag=True, help="Never download."),
             click.option("--allow-large", is_flag=True, help="Accept images over 300 megapixels."),

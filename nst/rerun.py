@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from nst import examples
-from nst.api import DEFAULT_BITS, Prepared, prepare
+from nst.api import DEFAULT_BITS, PAINTING, Prepared, prepare
 from nst_spec import images
 from nst_spec import recipe as recipes
 from nst_spec.errors import NstError
@@ -81,8 +81,7 @@ def prepare_again(
         settings={"init.file": found["start"]} if "start" in found else {},
         device=device or record.backend.device,
         dtype=record.backend.dtype,
-        precision=record.backend.precision,
-        **options,
+        **{**PAINTING, "precision": record.backend.precision, **options},
     )
     _check("weights", record.weights, prepared.inputs.weights.sha256)
     for role in found:

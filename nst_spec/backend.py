@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,12 @@ Image = NDArray[np.floating]
 DType = Literal["float32", "float64"]
 DTYPES = ("float32", "float64")
 Precision = Literal["fp32", "tf32", "bf16"]
-PRECISIONS = ("fp32", "tf32", "bf16")
-"""How a float32 run multiplies inside the network. Losses and the image stay float32, and so do Gram matrices but in
-TensorFlow with tf32, whose switch is for every product."""
+AUTO = "auto"
+PRECISIONS = (AUTO, "fp32", "tf32", "bf16")
+"""How a float32 run multiplies inside the network; AUTO is bf16 where the device does so natively, else fp32. Losses
+and the image stay float32, and so do Gram matrices but in TensorFlow with tf32, whose switch is for every product."""
+BF16_CAPABILITY = (8, 0)
+"""The CUDA compute capability (Ampere) from which on a GPU multiplies bfloat16 numbers natively."""
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PREFERENCE = ("torch", "tf")
 """The order in which an unnamed backend is chosen among the installed ones."""
@@ -198,9 +201,13 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_entry_points()))
 
 
+def _package(entry: EntryPoint) -> Any:
+    # It has the backend's FRAMEWORK and, where something must be settled before that is imported, `prepare(settings)`.
+    return importlib.import_module(entry.module.partition(".")[0])
+
+
 def _missing_framework(entry: EntryPoint) -> str | None:
-    package = importlib.import_module(entry.module.partition(".")[0])
-    framework: str | None = getattr(package, "FRAMEWORK", None)
+    framework: str | None = getattr(_package(entry), "FRAMEWORK", None)
     return framework if framework and importlib.util.find_spec(framework) is None else None
 
 
@@ -227,15 +234,17 @@ class Settings:
     """How a backend is asked to compute.
 
     `device` is one of DEVICES, `dtype` one of DTYPES, `precision` one of PRECISIONS, `threads` the number of CPU
-    threads (None: the framework's own), `deterministic` whether the framework must give the same bits every time. The
-    last three are settings of the whole process.
+    threads (None: the framework's own), `deterministic` whether the framework must give the same bits every time,
+    `fast` whether it may round more where that is faster, as TensorFlow's oneDNN does. The last four are settings of
+    the whole process, and `fast` counts when the framework is first imported.
     """
 
     device: str = "auto"
     dtype: DType = "float32"
-    precision: Precision = "fp32"
+    precision: str = "fp32"
     threads: int | None = None
     deterministic: bool = False
+    fast: bool = False
 
 
 class Configured:
@@ -243,11 +252,19 @@ class Configured:
 
     name: str
 
-    def __init__(self, settings: Settings, available: Iterable[str]) -> None:
-        """Take the settings; raises NstError where none of the available devices can compute so."""
+    def __init__(
+        self,
+        settings: Settings,
+        available: Iterable[str],
+        multiplies_bf16: Callable[[str], bool] = lambda device: False,
+    ) -> None:
+        """Take the settings; `multiplies_bf16` says of a device whether it does so natively.
+
+        Raises NstError where none of the available devices can compute as asked.
+        """
         self.device = choose_device(settings.device, available, backend=self.name)
-        check_precision(self.device, settings.dtype, settings.precision)
-        self.dtype, self.precision, self.deterministic = settings.dtype, settings.precision, settings.deterministic
+        self.precision = choose_precision(settings.precision, self.device, settings.dtype, multiplies_bf16)
+        self.dtype, self.deterministic = settings.dtype, settings.deterministic
 
 
 def load(name: str | None = None, **settings: Any) -> Backend:
@@ -270,6 +287,9 @@ def load(name: str | None = None, **settings: Any) -> Backend:
     framework = _missing_framework(entries[name])
     if framework:
         raise NstError(f"backend {name}: {framework} is not installed; pip install 'nst[{name}]'")
+    prepare = getattr(_package(entries[name]), "prepare", None)
+    if prepare:
+        prepare(asked)
     try:
         module: Any = entries[name].load()
     except (ImportError, OSError, RuntimeError) as error:
@@ -279,6 +299,17 @@ def load(name: str | None = None, **settings: Any) -> Backend:
         ) from error
     backend: Backend = module.Backend(asked)
     return backend
+
+
+def choose_precision(requested: str, device: str, dtype: str, multiplies_bf16: Callable[[str], bool]) -> Precision:
+    """Return the precision to use: the one requested, or for AUTO bf16 where the device multiplies it natively.
+
+    Raises NstError where the device cannot compute as it is asked to, naming what would do.
+    """
+    if requested == AUTO:
+        requested = "bf16" if dtype == "float32" and multiplies_bf16(device) else "fp32"
+    check_precision(device, dtype, requested)
+    return cast(Precision, requested)
 
 
 def check_precision(device: str, dtype: str, precision: str) -> None:

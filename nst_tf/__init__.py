@@ -6,16 +6,24 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+from nst_spec.backend import Settings
+
 FRAMEWORK = "tensorflow"
 
-ENVIRONMENT = {
-    "TF_CPP_MIN_LOG_LEVEL": "3",
-    "KERAS_BACKEND": "tensorflow",
-    # oneDNN's float32 convolutions take two thirds of Eigen's time, but are three times less exact (relu5_4 of VGG19:
-    # 2.4e-6 against 7.5e-7), which is more than the parity of the frameworks allows.
-    "TF_ENABLE_ONEDNN_OPTS": "0",
-}
+ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow", ONEDNN: "0"}
 """What TensorFlow and Keras read once, when they are first imported; what is set already stands."""
+
+
+def prepare(settings: Settings) -> None:
+    """Choose oneDNN or Eigen, before TensorFlow is imported; after that, or where ONEDNN is set, this changes nothing.
+
+    oneDNN's float32 convolutions take two thirds of Eigen's time, but are three times less exact (relu5_4 of VGG19:
+    2.4e-6 against 7.5e-7), which is more than the parity of the frameworks allows. Only oneDNN multiplies bfloat16
+    numbers natively.
+    """
+    if settings.fast or settings.precision != "fp32":
+        os.environ.setdefault(ONEDNN, "1")
 
 
 @contextlib.contextmanager

@@ -3,8 +3,9 @@
 import os
 
 from nst_spec import backend as protocol
+from nst_spec import cpu
 from nst_spec.errors import NstError
-from nst_tf import importing
+from nst_tf import ONEDNN, importing
 
 with importing():
     import keras
@@ -24,6 +25,14 @@ def available_devices() -> tuple[str, ...]:
     found = {"cuda": has_gpu and tf.test.is_built_with_cuda(), "mps": False, "cpu": True}
     found["mps"] = has_gpu and not found["cuda"]
     return tuple(name for name, there in found.items() if there)
+
+
+def multiplies_bf16(device: str) -> bool:
+    """Return whether the device multiplies bfloat16 numbers natively."""
+    if device == "cuda":
+        details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
+        return details.get("compute_capability", (0, 0)) >= protocol.BF16_CAPABILITY
+    return device == "cpu" and cpu.multiplies_bf16()
 
 
 def configure(threads: int | None, precision: protocol.Precision, deterministic: bool) -> None:
@@ -53,8 +62,8 @@ class Backend(protocol.Configured):
     def __init__(self, settings: protocol.Settings) -> None:
         if keras.backend.backend() != "tensorflow":
             raise NstError(f"Keras runs on {keras.backend.backend()} here; set KERAS_BACKEND=tensorflow and try again")
-        super().__init__(settings, available_devices())
-        configure(settings.threads, settings.precision, settings.deterministic)
+        super().__init__(settings, available_devices(), multiplies_bf16)
+        configure(settings.threads, self.precision, settings.deterministic)
 
     def versions(self) -> dict[str, str]:
         """Return the versions of tensorflow and keras, and of the GPU's software if it computes there."""
@@ -71,7 +80,7 @@ class Backend(protocol.Configured):
             "threads": tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1,
             "tf32": tf.config.experimental.tensor_float_32_execution_enabled(),
             "deterministic": self.deterministic,
-            "onednn": os.environ["TF_ENABLE_ONEDNN_OPTS"],
+            "onednn": os.environ[ONEDNN],
         }
 
     def objective(self, problem: protocol.Problem) -> Objective:

@@ -5,15 +5,22 @@ from collections.abc import Callable, Mapping
 import tensorflow as tf
 
 
+@tf.custom_gradient
+def _gram(flat: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    # F^T F of features F (positions, C). Its gradient F (S + S^T) takes one product, where the tape's own takes two.
+    return tf.matmul(flat, flat, transpose_a=True), lambda slope: tf.matmul(flat, slope + tf.transpose(slope))
+
+
 def gram(features: tf.Tensor, divisor: float) -> tf.Tensor:
     """Return the Gram matrix (C, C); nst_spec.losses.gram."""
     flat = tf.reshape(features, (-1, features.shape[-1]))
-    return tf.matmul(flat, flat, transpose_a=True) / divisor
+    return _gram(flat) / divisor
 
 
 def squared_error(values: tf.Tensor, target: tf.Tensor, factor: float) -> tf.Tensor:
     """Return `factor * sum (values - target)^2`; nst_spec.losses.squared_error."""
-    return factor * tf.reduce_sum(tf.square(values - target))
+    # l2_loss is half of it, and its gradient broadcasts nothing.
+    return 2 * factor * tf.nn.l2_loss(values - target)
 
 
 def _differences(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -23,22 +23,29 @@ class Adam:
 
     def __init__(self, settings: recipes.Adam, variable: tf.Variable) -> None:
         self.settings, self.variable = settings, variable
+        self.m, self.v = (tf.Variable(tf.zeros_like(variable)) for _ in range(2))
+        self._step = tf.function(self._apply)
         self.reset()
 
     def reset(self) -> None:
         """Forget the moments."""
         self.t = 0
-        self.m = tf.zeros_like(self.variable)
-        self.v = tf.zeros_like(self.variable)
+        for moment in (self.m, self.v):
+            moment.assign(tf.zeros_like(moment))
 
     def update(self, gradient: tf.Tensor) -> None:
         """Take one step."""
         s = self.settings
         self.t += 1
-        self.m = s.beta1 * self.m + (1 - s.beta1) * gradient
-        self.v = s.beta2 * self.v + (1 - s.beta2) * tf.square(gradient)
-        root = tf.sqrt(self.v) / (1 - s.beta2**self.t) ** 0.5
-        self.variable.assign_sub(s.lr / (1 - s.beta1**self.t) * self.m / (root + adam_epsilon(s, self.t)))
+        # What changes from step to step goes in as tensors, so that the graph is traced once.
+        numbers = s.lr / (1 - s.beta1**self.t), (1 - s.beta2**self.t) ** 0.5, adam_epsilon(s, self.t)
+        self._step(gradient, *(tf.constant(number, gradient.dtype) for number in numbers))
+
+    def _apply(self, gradient: tf.Tensor, length: tf.Tensor, correction: tf.Tensor, epsilon: tf.Tensor) -> None:
+        s = self.settings
+        self.m.assign(s.beta1 * self.m + (1 - s.beta1) * gradient)
+        self.v.assign(s.beta2 * self.v + (1 - s.beta2) * tf.square(gradient))
+        self.variable.assign_sub(length * self.m / (tf.sqrt(self.v) / correction + epsilon))
 
 
 class LBFGS:

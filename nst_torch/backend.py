@@ -3,6 +3,7 @@
 import os
 
 from nst_spec import backend as protocol
+from nst_spec import cpu
 from nst_torch import check_import_order
 
 check_import_order()
@@ -24,6 +25,13 @@ def available_devices() -> tuple[str, ...]:
     return tuple(name for name, there in found.items() if there)
 
 
+def multiplies_bf16(device: str) -> bool:
+    """Return whether the device multiplies bfloat16 numbers natively."""
+    if device == "cuda":
+        return torch.cuda.get_device_capability() >= protocol.BF16_CAPABILITY
+    return device == "cpu" and cpu.multiplies_bf16()
+
+
 def configure(threads: int | None, precision: protocol.Precision, deterministic: bool) -> None:
     """Set the process's switches: CPU threads, TensorFloat-32 (its error is about 1e-3), determinism."""
     torch.backends.cuda.matmul.allow_tf32 = False  # Gram matrices and L-BFGS
@@ -42,8 +50,8 @@ class Backend(protocol.Configured):
     name = "torch"
 
     def __init__(self, settings: protocol.Settings) -> None:
-        super().__init__(settings, available_devices())
-        configure(settings.threads, settings.precision, settings.deterministic)
+        super().__init__(settings, available_devices(), multiplies_bf16)
+        configure(settings.threads, self.precision, settings.deterministic)
 
     def versions(self) -> dict[str, str]:
         """Return the versions of torch and torchvision, and of the GPU's software if it computes there."""

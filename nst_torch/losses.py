@@ -1,20 +1,37 @@
 """The spec's formulas on tensors: features (1, C, H, W), the optimised variable (1, 3, H, W)."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+
+class _Gram(torch.autograd.Function):
+    # F^T F of features F (positions, C). Its gradient F (S + S^T) takes one product, where autograd's own takes two.
+
+    @staticmethod
+    def forward(ctx: Any, flat: Tensor) -> Tensor:
+        ctx.save_for_backward(flat)
+        return flat.T @ flat
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
+        (flat,) = ctx.saved_tensors
+        return flat @ (slope + slope.T)
 
 
 def gram(features: Tensor, divisor: float) -> Tensor:
     """Return the Gram matrix (C, C); nst_spec.losses.gram."""
-    flat = features.flatten(2)[0]
-    return flat @ flat.T / divisor
+    # Of features in channels-last layout, a view.
+    flat = features[0].permute(1, 2, 0).flatten(0, 1)
+    return _Gram.apply(flat) / divisor
 
 
 def squared_error(values: Tensor, target: Tensor, factor: float) -> Tensor:
     """Return `factor * sum (values - target)^2`; nst_spec.losses.squared_error."""
-    return factor * (values - target).square().sum()
+    return factor * functional.mse_loss(values, target, reduction="sum")
 
 
 def _differences(x: Tensor) -> tuple[Tensor, Tensor]:

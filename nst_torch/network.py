@@ -52,19 +52,23 @@ class Network(nn.Module):
                     assign=True,
                 )
             elif name.startswith("relu"):
-                # torchvision's works in place and would rectify the raw tap before it.
+                # torchvision's works in place, always, and would rectify the raw tap before it.
                 layer = nn.ReLU(inplace=False)
             else:
                 layer = _pooling_layer(pooling)
             self.layers[name] = layer
-        self.to(device).requires_grad_(False).eval()
+        # Positions first is the layout that convolutions are fastest in, and Gram matrices need no copy of it.
+        self.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
 
     def forward(self, x: Tensor, wanted: Sequence[str] | None = None) -> dict[str, Tensor]:
         """Return the features (1, C, H, W) at every tap, or at the layers that are wanted."""
         wanted = self.taps if wanted is None else wanted
         features = {}
+        below = "input"
         for name, layer in self.layers.items():
-            x = layer(x)
+            # What nobody reads before it is rectified is rectified where it lies.
+            x = x.relu_() if name.startswith("relu") and below not in wanted else layer(x)
             if name in wanted:
                 features[name] = x
+            below = name
         return features

@@ -100,7 +100,7 @@ class Objective:
     def variable(self, image: protocol.Image) -> Tensor:
         """Return an image (H, W, 3) as the variable (1, 3, H, W) in the optimised space."""
         tensor = torch.tensor(np.asarray(image), dtype=self.like.dtype, device=self.like.device)
-        return self.to_space(tensor.permute(2, 0, 1)[None].contiguous())
+        return self.to_space(tensor.permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last))
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Return the features (1, C, H, W) of a preprocessed image at every tap, in the image's own precision."""

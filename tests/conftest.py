@@ -1,8 +1,9 @@
 import importlib.util
 import os
 
-# Both must happen before any test module imports a framework or looks for a cache.
+# All must happen before any test module imports a framework or looks for a cache.
 os.environ["NST_OFFLINE"] = "1"
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"  # or a test that paints would choose it for all that come after
 if importlib.util.find_spec("torch"):
     import torchvision  # noqa: F401  (it loads Triton; TensorFlow first would abort the process)
 

@@ -10,7 +10,7 @@ from PIL import Image
 import nst
 from nst.cli import main
 from nst_spec import backend as backends
-from nst_spec import weight_files
+from nst_spec import cpu, weight_files
 from tests.conftest import smooth_image
 
 
@@ -186,3 +186,13 @@ def test_an_image_of_another_aspect_is_judged_with_a_warning(quick, photo, paint
     assert warned == []
     nst.evaluate(photo, painting, image=as_uint8(smooth_image(20, 64, 3)), warn=warned.append, **quick)
     assert warned == ["array: 64 x 20 px is stretched to the run's 32 x 24 px"]
+
+
+def test_painting_multiplies_as_the_machine_does_best_and_judging_exactly(quick, photo, painting, backend_name):
+    options = quick | {"backend": backend_name, "steps": 1, "device": "cpu"}
+    natively = "bf16" if cpu.multiplies_bf16() else "fp32"
+    assert nst.stylize(photo, painting, **options).record["backend"]["precision"] == natively
+    assert nst.stylize(photo, painting, precision="fp32", **options).record["backend"]["precision"] == "fp32"
+    judged = nst.api.evaluate(photo, painting, **options).record["backend"]
+    assert judged["precision"] == "fp32"
+    assert judged["switches"]["tf32"] is False

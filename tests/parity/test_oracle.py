@@ -6,7 +6,7 @@ import pytest
 from compare.diff import diff
 from compare.record import record
 from nst_spec import backend as backends
-from nst_spec import generator, recipe, reference, vgg19
+from nst_spec import cpu, generator, recipe, reference, vgg19
 from nst_spec.errors import NstError
 from nst_spec.images import Picture
 from nst_spec.run import Inputs
@@ -184,7 +184,7 @@ def test_an_optimisation_goes_on_from_another_image_with_its_state(backend, narr
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"precision": "fp16"}, "precision: received 'fp16'; accepted: fp32, tf32, bf16"),
+        ({"precision": "fp16"}, "precision: received 'fp16'; accepted: auto, fp32, tf32, bf16"),
         ({"precision": "bf16", "dtype": "float64"}, "precision bf16: expected dtype float32, received float64"),
         ({"precision": "tf32", "device": "cpu"}, "precision tf32: expected device cuda, received cpu"),
     ],
@@ -192,6 +192,47 @@ def test_an_optimisation_goes_on_from_another_image_with_its_state(backend, narr
 def test_a_precision_that_cannot_be_is_refused(settings, message, backend_name):
     with pytest.raises(NstError, match=message):
         backends.load(backend_name, **settings)
+
+
+def test_auto_is_what_the_machine_multiplies_natively_and_only_in_float32(backend_name):
+    found = backends.load(backend_name, device="cpu", precision="auto")
+    assert found.precision == ("bf16" if cpu.multiplies_bf16() else "fp32")
+    assert backends.load(backend_name, device="cpu", precision="auto", dtype="float64").precision == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("requested", "dtype", "native", "chosen"),
+    [
+        ("auto", "float32", True, "bf16"),
+        ("auto", "float32", False, "fp32"),
+        ("auto", "float64", True, "fp32"),
+        ("fp32", "float32", True, "fp32"),
+        ("bf16", "float32", False, "bf16"),
+    ],
+)
+def test_the_precision_follows_the_hardware_only_if_that_was_asked_for(requested, dtype, native, chosen):
+    assert backends.choose_precision(requested, "cpu", dtype, lambda device: native) == chosen
+
+
+def test_a_bfloat16_run_arrives_where_a_float32_run_does(backend_name, device, narrow_weights):
+    content, style = smooth_image(32, 40, 1), smooth_image(36, 32, 2)
+    exact, reduced = (backends.load(backend_name, device=device, precision=p) for p in ("fp32", "bf16"))
+    objectives = []
+    images = []
+    for instance in (exact, reduced):
+        problem = make_problem("default", narrow_weights, content, style, "float32")
+        objectives.append(instance.objective(problem))
+        descent = objectives[-1].descent(content.astype("float32"))
+        for _ in range(30):
+            descent.evaluate()
+            descent.update()
+        images.append(descent.image())
+    start, full, bf16 = (objectives[0].evaluate(image).losses.total for image in (content.astype("float32"), *images))
+    assert full < start / 2
+    assert bf16 == pytest.approx(full, rel=0.02)
+    # The image, its gradient and the optimiser's state are float32; the runs differ all the same.
+    assert images[1].dtype == np.float32
+    assert relative(*images) > 1e-5
 
 
 def test_the_switches_are_those_that_were_asked_for(backend_name):

@@ -9,6 +9,8 @@ import pytest
 tf = pytest.importorskip("tensorflow")
 import keras  # noqa: E402
 
+import nst_tf  # noqa: E402
+from nst_spec import backend as backends  # noqa: E402
 from nst_spec import recipe, vgg19, weights  # noqa: E402
 from nst_spec.recipe import Pooling  # noqa: E402
 from nst_tf import network, optimizers  # noqa: E402
@@ -94,6 +96,25 @@ def test_lbfgs_is_torchs():
         update.update(loss_gradient(ours.value()))
         optimizer.step(closure)
     np.testing.assert_allclose(ours.numpy(), theirs.detach().numpy(), rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("settings", "onednn"),
+    [({}, "0"), ({"fast": True}, "1"), ({"precision": "bf16"}, "1"), ({"dtype": "float64"}, "0")],
+)
+def test_onednn_is_for_those_who_accept_its_rounding(settings, onednn, monkeypatch):
+    monkeypatch.delenv(nst_tf.ONEDNN)
+    # Chosen before TensorFlow is imported, which takes a process of its own.
+    code = "import os, nst_tf; from nst_spec.backend import Settings; "
+    code += f"nst_tf.prepare(Settings(**{settings}))\nwith nst_tf.importing(): print(os.environ[nst_tf.ONEDNN])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [onednn]
+
+
+def test_what_the_environment_says_of_onednn_stands(monkeypatch):
+    monkeypatch.setenv(nst_tf.ONEDNN, "0")
+    loaded = backends.load("tf", fast=True)
+    assert loaded.switches()["onednn"] == "0"
 
 
 def test_tensorflow_starts_without_chatter():

@@ -27,6 +27,7 @@ def test_the_full_network_is_torchvisions():
         },
         assign=True,
     )
+    original = original.to(memory_format=torch.channels_last)
     image = torch.randn(1, 3, 37, 50, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         features = build(arrays, dtype=torch.float32)(image)
@@ -51,6 +52,23 @@ def test_a_raw_tap_is_not_rectified_by_the_layer_after_it(narrow_weights):
     features = build(narrow_weights.arrays, ["conv1_1", "relu1_1"])(torch.randn(1, 3, 8, 8, dtype=torch.float64))
     assert features["conv1_1"].min() < 0
     torch.testing.assert_close(features["conv1_1"].clamp(min=0), features["relu1_1"])
+
+
+def test_a_gradient_reaches_the_image_through_what_was_rectified_in_place(narrow_weights):
+    image = torch.randn(1, 3, 9, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    built = build(narrow_weights.arrays, ["conv1_2", "relu2_1"])
+
+    def loss(x, wanted):
+        features = built(x, wanted)
+        return features["conv1_2"].square().sum() + features["relu2_1"].square().sum()
+
+    # Where every layer is wanted, nothing is rectified in place.
+    slopes = []
+    for wanted in (built.taps, list(built.layers)):
+        x = image.clone().requires_grad_()
+        slopes += torch.autograd.grad(loss(x, wanted), x)
+    torch.testing.assert_close(*slopes, rtol=0, atol=0)
+    assert slopes[0].abs().max() > 0
 
 
 @pytest.mark.parametrize(
