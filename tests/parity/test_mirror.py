@@ -31,9 +31,12 @@ def signatures(path):
     """Public functions, classes and methods with their parameters and defaults; private helpers are a file's own."""
     found = {}
     tree = ast.parse(path.read_text())
-    for scope, body in [("", tree.body)] + [(n.name + ".", n.body) for n in tree.body if isinstance(n, ast.ClassDef)]:
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+    for scope, body in [("", tree.body)] + [(node.name + ".", node.body) for node in classes]:
         for node in body:
-            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            if getattr(node, "name", "_").startswith("_"):
+                continue
+            if isinstance(node, ast.FunctionDef):
                 arguments = node.args
                 found[scope + node.name] = (
                     [argument.arg for argument in arguments.args],
