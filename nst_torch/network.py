@@ -67,4 +67,6 @@ class Network(nn.Module):
             x = layer(x)
             if name in wanted:
                 features[name] = x
+            if len(features) == len(wanted):
+                break
         return features
