@@ -214,9 +214,9 @@ def default_name() -> str:
 class Settings:
     """How a backend is asked to compute.
 
-    `device` is one of DEVICES, `dtype` one of DTYPES, `precision` one of PRECISIONS, `threads` the number of CPU threads
-    (None: the framework's own), `deterministic` whether the framework must give the same bits every time; `precision`
-    and these two are settings of the whole process. `tile` is what nst_spec.tiles.checked accepts.
+    `device` is one of DEVICES, `dtype` one of DTYPES, `precision` one of PRECISIONS, `threads` the number of CPU
+    threads (None: the framework's own), `deterministic` whether the framework must give the same bits every time; the
+    last three are settings of the whole process. `tile` is what nst_spec.tiles.checked accepts.
     """
 
     device: str = "auto"

@@ -5,7 +5,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import psutil
 
@@ -100,8 +99,11 @@ def _steps(layer: str) -> int:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a problem is computed: the tiles' side in pixels or None, whether they keep the content features, the pairs
-    that L-BFGS is cut down to or None, and why, for a person."""
+    """How a problem is computed, and why.
+
+    `tile` is the tiles' side in pixels, or None; `keeps_content` whether they keep the content features; `history` the
+    pairs that L-BFGS is cut down to, or None; `reasons` are for a person to read.
+    """
 
     tile: int | None = None
     keeps_content: bool = True
@@ -129,9 +131,11 @@ def plan(needs: Needs, tile: tiles.Tile, free: int) -> Plan:
         while (next_side := tiles.smaller(sides[-1])) is not None:
             sides.append(next_side)
         side = next((side for side in sides if needs.tiled(side) <= room), sides[-1])
+        height, width = needs.image
+        total = needs.whole + needs.state(needs.history)
         reasons.append(
-            f"{needs.image[1]} x {needs.image[0]} px would take about {_gibibytes(needs.whole + needs.state(needs.history))}"
-            f" of {_gibibytes(free)} that are free; computed in tiles of {side} px (--tile off never tiles)"
+            f"{width} x {height} px would take about {_gibibytes(total)} of {_gibibytes(free)} that are free; "
+            f"computed in tiles of {side} px (--tile off never tiles)"
         )
     room -= needs.whole if side is None else needs.tiled(side)
     chosen = Plan(side, needs.keeps_content, None, tuple(reasons))

@@ -7,6 +7,7 @@ anew, or at the image's own border, where alone a convolution meets its zero pad
 they give back to the image, are those of the whole image.
 """
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -99,7 +100,7 @@ def spans(length: int, side: int, margin: int) -> tuple[Span, ...]:
     edges = [cells * number // count * GRID for number in range(count)] + [length]
     return tuple(
         Span(start, stop, max(0, start - margin), min(length, stop + margin), stop == length)
-        for start, stop in zip(edges, edges[1:], strict=False)
+        for start, stop in itertools.pairwise(edges)
     )
 
 

@@ -91,10 +91,7 @@ class Objective:
             factor = spec.content_factor(recipe.content.term, problem.shape(tap, problem.content), energy)
             self.content_targets[tap] = ContentTarget(features, weight * factor)
         of_style, of_image = (
-            {
-                tap: spec.gram_divisor(recipe.style.gram, problem.shape(tap, image))
-                for tap in recipe.style.taps
-            }
+            {tap: spec.gram_divisor(recipe.style.gram, problem.shape(tap, image)) for tap in recipe.style.taps}
             for image in (problem.style, problem.content)
         )
         grams = self.grams(self.variable(problem.style), of_style)

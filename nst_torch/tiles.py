@@ -80,7 +80,10 @@ class TiledObjective(Objective):
                 sums = {tap: sums[tap] + gram.detach() for tap, gram in own.items()}
             # The whole image's Gram matrices, of which this tile's share is all that the gradient sees.
             grams = {tap: total + (own[tap] - own[tap].detach()) for tap, total in self._rounded(sums).items()}
-            errors = self._content_errors(features, number, piece)
+            targets = self._content_targets(number, piece)
+            errors = [
+                losses.squared_error(features[tap], targets[tap], t.factor) for tap, t in self.content_targets.items()
+            ]
             style = [losses.squared_error(grams[tap], t.gram, t.factor) for tap, t in self.style_targets.items()]
             (share,) = torch.autograd.grad(torch.stack([*errors, *style]) @ self.coefficients[:-1], crop)
             gradient[:, :, *piece.crop] += share
@@ -88,12 +91,11 @@ class TiledObjective(Objective):
         values = [value.detach().to(x.dtype) for value in (*content, *style, tv)]
         return torch.stack(values), gradient, self._rounded(sums)
 
-    def _content_errors(self, features: Mapping[str, Tensor], number: int, piece: tiles.Piece) -> list[Tensor]:
-        targets = {tap: target.features[number] for tap, target in self.content_targets.items() if target.features}
-        if len(targets) < len(self.content_targets):
-            with torch.no_grad():
-                targets = self.owned(self.content[:, :, *piece.crop], piece, list(self.content_targets))
-        return [losses.squared_error(features[tap], targets[tap], t.factor) for tap, t in self.content_targets.items()]
+    def _content_targets(self, number: int, piece: tiles.Piece) -> dict[str, Tensor]:
+        if self.plan.keeps_content:
+            return {tap: target.features[number] for tap, target in self.content_targets.items()}
+        with torch.no_grad():
+            return self.owned(self.content[:, :, *piece.crop], piece, list(self.content_targets))
 
     def _total_variation(self, x: Tensor) -> tuple[Tensor, Tensor]:
         # A recipe without the term is still told its value.

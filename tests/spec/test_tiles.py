@@ -1,5 +1,7 @@
 """Tiles are exact: what they own covers everything once, and their sums are the whole image's, by the oracle."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -32,7 +34,7 @@ def test_tiles_cover_an_axis_and_keep_to_the_grid(length, side, margin):
     found = tiles.spans(length, side, margin)
     assert (found[0].start, found[-1].stop) == (0, length)
     assert len(found) == -(-length // side)
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in itertools.pairwise(found):
         assert before.stop == after.start
         assert after.start % 16 == 0
     for span in found:
