@@ -19,8 +19,10 @@ from nst_spec import recipe as recipes
 from nst_spec import weights as weight_sets
 from nst_spec.backend import Evaluation
 from nst_spec.errors import NstError
+from nst_spec.memory import Plan
 from nst_spec.recipe import Recipe
 from nst_spec.run import Inputs, OnStep, Progress
+from nst_spec.tiles import Tile
 
 __all__ = ["Judgement", "NstError", "Prepared", "Progress", "Result", "evaluate", "paint", "prepare", "stylize"]
 
@@ -84,6 +86,8 @@ class Prepared:
     backend: backends.Backend
     recipe: Recipe
     inputs: Inputs
+    say: Say
+    warn: Say
 
     def record(self) -> dict[str, Any]:
         """Return what repeats this run: names and hashes of the inputs, never folders."""
@@ -114,6 +118,7 @@ def prepare(
     precision: str = "fp32",
     threads: int | None = None,
     deterministic: bool = False,
+    tile: Tile = "auto",
     offline: bool = False,
     allow_large: bool = False,
     say: Say = _to_stderr,
@@ -127,8 +132,9 @@ def prepare(
     `recipe`: a name (`nst recipes`), a TOML file, or a Recipe.
     `weights`: a weight set's name or file instead of the recipe's; `device`: auto, cpu, cuda or mps;
     `dtype`: float32 or float64; `precision`: how a float32 run multiplies in the network: fp32, tf32 (on a GPU that
-    has it) or bf16; `threads`: CPU threads; `deterministic`: the same bits every time, on a GPU too; `offline`: never
-    download; `allow_large`: accept images over 300 megapixels; `say`, `warn`: receive messages, to stderr if not given.
+    has it) or bf16; `threads`: CPU threads; `deterministic`: the same bits every time, on a GPU too; `tile`: "auto"
+    (computed in tiles where memory is short), "off", or the tiles' side in pixels; `offline`: never download;
+    `allow_large`: accept images over 300 megapixels; `say`, `warn`: receive messages, to stderr if not given.
     `overrides`: the command line's options by name, for example size=256, steps=100, strength=0.7; `init` may be an
     image. `settings`: any other recipe key, for example {"optimizer.beta1": 0.95}; an option wins over it.
 
@@ -152,13 +158,20 @@ def prepare(
         start = images.read(start_source, allow_large=allow_large, warn=warn)
     run.plan(resolved, content_picture, style_picture)
     loaded_backend = backends.load(
-        backend, device=device, dtype=dtype, threads=threads, precision=precision, deterministic=deterministic
+        backend,
+        device=device,
+        dtype=dtype,
+        threads=threads,
+        precision=precision,
+        deterministic=deterministic,
+        tile=tile,
     )
     weight_set = weight_sets.load(chosen_weights, offline=offline, say=say, warn=warn)
     resolved = recipes.override(recipes.adapted_to(base, weight_set.name), changes)
     run.check_weights(resolved, weight_set)
     space = weight_sets.preprocessing_for(resolved.preprocessing, resolved.weights, weight_set)
-    return Prepared(loaded_backend, resolved, Inputs(content_picture, style_picture, weight_set, space, start))
+    inputs = Inputs(content_picture, style_picture, weight_set, space, start)
+    return Prepared(loaded_backend, resolved, inputs, say, warn)
 
 
 def stylize(
@@ -181,11 +194,12 @@ def stylize(
 
 def paint(prepared: Prepared, on_step: OnStep | None = None) -> Result:
     """Run what `prepare` returned."""
-    outcome = run.run(prepared.backend, prepared.recipe, prepared.inputs, on_step)
+    outcome = run.run(prepared.backend, prepared.recipe, prepared.inputs, on_step, say=prepared.say, warn=prepared.warn)
     height, width = outcome.image.shape[:2]
     record = prepared.record() | {
         "width": width,
         "height": height,
+        **_as_computed(outcome.plan),
         "steps": len(outcome.losses),
         "stopped": outcome.stopped,
         "losses": [
@@ -194,6 +208,11 @@ def paint(prepared: Prepared, on_step: OnStep | None = None) -> Result:
         ],
     }
     return Result(outcome.image, outcome.losses, record, outcome.stopped)
+
+
+def _as_computed(plan: Plan) -> dict[str, Any]:
+    """Return what a record says of tiles, and of a history of L-BFGS that memory has cut down."""
+    return {"tile": plan.tile} | ({} if plan.history is None else {"history": plan.history})
 
 
 def evaluate(
@@ -215,7 +234,9 @@ def evaluate(
     picture = None if image is None else images.read(image, **reading)
     prepared = prepare(content, style, backend, recipe, **overrides)
     finest = run.plan(prepared.recipe, prepared.inputs.content, prepared.inputs.style)[-1]
-    problem = run.problem_at(finest, prepared.recipe, prepared.inputs, prepared.backend.dtype)
+    # No step is taken, so no memory is wanted for an optimiser.
+    stepless = recipes.override(prepared.recipe, {"steps": 0})
+    problem = run.problem_at(finest, stepless, prepared.inputs, prepared.backend.dtype)
     width, height = finest.content_size
     if picture is None:
         pixels = run.initial_image(prepared.recipe, prepared.inputs, problem)
@@ -226,8 +247,12 @@ def evaluate(
                 f"{picture.name}: {own_width} x {own_height} px is stretched to the run's {width} x {height} px"
             )
         pixels = images.fitted(picture.pixels, width, height)
-    evaluation = prepared.backend.objective(problem).evaluate(pixels.astype(prepared.backend.dtype))
-    return Judgement(evaluation, prepared.recipe, prepared.record(), width, height)
+    objective = prepared.backend.objective(problem)
+    for reason in objective.plan.reasons:
+        prepared.say(reason)
+    evaluation = objective.evaluate(pixels.astype(prepared.backend.dtype))
+    record = prepared.record() | {"tile": objective.plan.tile}
+    return Judgement(evaluation, prepared.recipe, record, width, height)
 
 
 def finite_or_none(value: float) -> float | None:

@@ -20,6 +20,7 @@ from nst.cli_options import (
     output_options,
     recipe_options,
     say,
+    tile_option,
     warn,
 )
 
@@ -85,6 +86,7 @@ def _save(result: "Result", output: Path, force: bool) -> None:
 @output_options
 @backend_option
 @machine_options
+@tile_option
 @recipe_options
 def stylize_command(
     content: str, style: str, output: Path | None, force: bool, save_every: int | None, quiet: bool, **given: Any
@@ -126,6 +128,7 @@ def _paint(
 @output_options
 @backend_option
 @machine_options
+@tile_option
 @recipe_options
 @click.option("--style-image", "style_name", default="swirls", help="swirls, waves or mosaic.")
 def demo(output: Path | None, force: bool, save_every: int | None, quiet: bool, style_name: str, **given: Any) -> None:
@@ -157,6 +160,7 @@ DEMO = {"size.pixels": 256, "steps": 150}
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @backend_option
 @machine_options
+@tile_option
 @recipe_options
 def evaluate(
     content: str, style: str, image: str | None, as_json: bool, save_arrays: Path | None, force: bool, **given: Any
@@ -302,6 +306,7 @@ def info(picture: str) -> None:
 @click.option("--backend", help="Another backend than the recorded one.")
 @click.option("--device", help="Another device than the recorded one.")
 @click.option("--threads", type=int, help="CPU threads.")
+@tile_option
 @click.option("--offline", is_flag=True, help="Never download.")
 @click.option("--allow-large", is_flag=True, help="Accept images over 300 megapixels.")
 def rerun(picture: str, output: Path | None, force: bool, save_every: int | None, quiet: bool, **given: Any) -> None:
@@ -311,7 +316,8 @@ def rerun(picture: str, output: Path | None, force: bool, save_every: int | None
     path = Path(picture)
     output = output or path.with_name(f"{path.stem}-rerun{path.suffix}")
     _check_output(output, [path, given["content"], given["style"], given["start"]], force)
-    prepared, steps = prepare_again(path, say=say(quiet), warn=warn, **given)
+    options = {name: value for name, value in given.items() if value is not None}
+    prepared, steps = prepare_again(path, say=say(quiet), warn=warn, **options)
     _paint(prepared, output, force=force, save_every=save_every, quiet=quiet, steps=steps)
 
 
@@ -360,7 +366,9 @@ def _explain(error: Exception) -> int:
         click.echo(f"nst: {message}", err=True)
         return USER_ERROR
     if isinstance(error, MemoryError) or "out of memory" in message.lower() or "OOM" in message:
-        click.echo("nst: out of memory; a smaller --size needs less, and so does --optimizer adam", err=True)
+        click.echo(
+            "nst: out of memory; --tile 256 or a smaller --size needs less, and so does --optimizer adam", err=True
+        )
         return USER_ERROR
     if isinstance(error, OSError):
         click.echo(f"nst: {error.filename or 'a file'}: {error.strerror or message}", err=True)

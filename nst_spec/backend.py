@@ -163,6 +163,7 @@ class Backend(Protocol):
     device: str
     dtype: DType
     precision: Precision
+    tile: tiles.Tile
 
     def versions(self) -> dict[str, str]:
         """Return what produced the numbers: framework and libraries with their versions."""

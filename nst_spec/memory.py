@@ -102,13 +102,14 @@ class Plan:
     """How a problem is computed, and why.
 
     `tile` is the tiles' side in pixels, or None; `keeps_content` whether they keep the content features; `history` the
-    pairs that L-BFGS is cut down to, or None; `reasons` are for a person to read.
+    pairs that L-BFGS is cut down to, or None; `reasons` and `warnings` are for a person to read.
     """
 
     tile: int | None = None
     keeps_content: bool = True
     history: int | None = None
     reasons: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def adapted(self, recipe: Recipe) -> Recipe:
         """Return the recipe with the history cut down."""
@@ -143,11 +144,11 @@ def plan(needs: Needs, tile: tiles.Tile, free: int) -> Plan:
     if pairs >= needs.history or needs.history <= LEAST_HISTORY:
         return chosen
     pairs = max(LEAST_HISTORY, pairs)
-    reason = (
+    warning = (
         f"{needs.history} pairs of L-BFGS would take {_gibibytes(2 * needs.history * needs.pixels)}; "
         f"it keeps {pairs}, which changes the result; --optimizer adam needs less"
     )
-    return dataclasses.replace(chosen, history=pairs, reasons=(*reasons, reason))
+    return dataclasses.replace(chosen, history=pairs, warnings=(warning,))
 
 
 def _gibibytes(count: int) -> str:

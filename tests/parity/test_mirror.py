@@ -16,7 +16,16 @@ FILES = sorted(path.name for path in (ROOT / "nst_torch").glob("*.py"))
 
 def test_the_backends_have_the_same_files():
     assert sorted(path.name for path in (ROOT / "nst_tf").glob("*.py")) == FILES
-    assert set(FILES) == {"__init__.py", "network.py", "losses.py", "optimizers.py", "objective.py", "backend.py"}
+    assert set(FILES) == {
+        "__init__.py",
+        "network.py",
+        "losses.py",
+        "optimizers.py",
+        "objective.py",
+        "tiles.py",
+        "memory.py",
+        "backend.py",
+    }
 
 
 def signatures(path):
