@@ -68,7 +68,7 @@ class TiledObjective(Objective):
 
         There are none where they are too large to keep; the image is kept instead.
         """
-        self.content = image
+        self.content = None if self.plan.keeps_content else image
         taps = list(self.recipe.content.taps)
         kept: dict[str, list[tf.Tensor]] = {tap: [] for tap in taps}
         energies = dict.fromkeys(taps, 0.0)
