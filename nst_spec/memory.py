@@ -17,6 +17,8 @@ SHARE = 0.8
 KEPT = 2**30
 """Bytes of content features that a tiled problem keeps. It computes more than that anew at every evaluation, so that
 what it needs is bounded; a tile then takes another forward pass to the deepest content tap."""
+TILE = 5 * 2**29
+"""Bytes for both passes over a tile that is not asked for (2.5 GiB): larger tiles save little time."""
 IMAGES = 12
 """Arrays as large as the image beside the optimiser's: the image, the best one, the gradient, both inputs, what the
 total variation and an update need on the way."""
@@ -55,11 +57,14 @@ class Needs:
         largest = self.widths[0] * height * width
         return self.itemsize * (sum(layers) + self.workspace * largest)
 
+    def tile(self, side: int) -> int:
+        """Return the bytes for both passes over the largest tile of either image."""
+        wide = side + 2 * tiles.margin(self.recipe.taps)
+        return max(self.network(min(height, wide), min(width, wide)) for height, width in (self.image, self.style))
+
     def tiled(self, side: int) -> int:
         """Return the bytes for both passes over the largest tile, and for the content features that are kept."""
-        wide = side + 2 * tiles.margin(self.recipe.taps)
-        largest = max(self.network(min(height, wide), min(width, wide)) for height, width in (self.image, self.style))
-        return largest + (self.kept if self.keeps_content else 0)
+        return self.tile(side) + (self.kept if self.keeps_content else 0)
 
     @property
     def whole(self) -> int:
@@ -121,17 +126,15 @@ class Plan:
 def plan(needs: Needs, tile: tiles.Tile, free: int) -> Plan:
     """Return how to compute a problem when `free` bytes are free.
 
-    `auto` does without tiles where the whole image fits, and else takes the largest that fit, tiles.LARGEST at most.
+    `auto` does without tiles where the whole image fits, and else takes the largest that fit, and no more than TILE.
     Tiles change no number and the history does, so it is cut down only where nothing else helps.
     """
     room = int(free * SHARE) - needs.state(needs.history)
     reasons = []
     side = None if isinstance(tile, str) else tile
     if tile == "auto" and needs.whole > room:
-        sides = [tiles.LARGEST]
-        while (next_side := tiles.smaller(sides[-1])) is not None:
-            sides.append(next_side)
-        side = next((side for side in sides if needs.tiled(side) <= room), sides[-1])
+        fitting = (side for side in tiles.CHOICES if needs.tiled(side) <= room and needs.tile(side) <= TILE)
+        side = next(fitting, tiles.CHOICES[-1])
         height, width = needs.image
         total = needs.whole + needs.state(needs.history)
         reasons.append(

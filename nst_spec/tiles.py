@@ -16,11 +16,9 @@ from nst_spec import vgg19
 from nst_spec.errors import NstError
 
 GRID = vgg19.stride(vgg19.TAPS[-1])
-"""Pixels from one position of the deepest taps to the next (16): a multiple begins a window of every pooling."""
-SMALLEST = 64
-"""The side in pixels under which a tile is nearly all margin, and is not chosen without being asked for."""
-LARGEST = 1024
-"""The side over which a tile is not chosen: a larger one takes memory, and saves less than a tenth of the time."""
+"""Pixels from one position of the deepest taps to the next (16): at a multiple of it a window of every pooling begins."""
+CHOICES = (1024, 896, 768, 640, 512, 384, 256, 128, 64)
+"""The sides in pixels that are chosen among where none is asked for. Smaller tiles would be nearly all margin."""
 
 Tile = int | Literal["auto", "off"]
 """How a run may be asked to tile: where memory is short, never, or in tiles of so many pixels a side."""
@@ -37,9 +35,8 @@ def checked(tile: object) -> Tile:
 
 
 def smaller(side: int) -> int | None:
-    """Return the side of the next smaller tile, half of it on the grid; None where that is under SMALLEST."""
-    half = min(LARGEST, side // 2 // GRID * GRID)
-    return half if half >= SMALLEST else None
+    """Return the largest of CHOICES that is at most half of a side in pixels, or None."""
+    return next((choice for choice in CHOICES if choice <= side / 2), None)
 
 
 def margin(taps: Iterable[str]) -> int:

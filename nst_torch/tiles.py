@@ -11,6 +11,9 @@ from nst_spec.errors import NstError
 from nst_torch import losses
 from nst_torch.objective import Objective
 
+Tensors = Mapping[str, Tensor]
+"""Tensors by tap."""
+
 
 class TiledObjective(Objective):
     """A problem whose networks see one tile at a time; nst_spec.backend.Objective."""
@@ -69,27 +72,38 @@ class TiledObjective(Objective):
         divisors = {tap: target.divisor for tap, target in self.style_targets.items()}
         sums = self._sums(x, (piece for _, piece in others), divisors)
         tv, gradient = self._total_variation(x)
-        content = [torch.zeros((), dtype=self._wide, device=x.device)] * len(self.content_targets)
-        style: list[Tensor] = []
+        content = x.new_zeros(len(self.content_targets), dtype=self._wide)
         # The last tile completes the Gram matrices, so its way forth serves both passes.
         for number, piece in (last, *others):
-            crop = x[:, :, *piece.crop].clone().requires_grad_(True)
-            features = self.owned(crop, piece, self.network.taps)
-            own = {tap: losses.gram(features[tap], divisor) for tap, divisor in divisors.items()}
-            if piece is last[1]:
-                sums = {tap: sums[tap] + gram.detach() for tap, gram in own.items()}
-            # The whole image's Gram matrices, of which this tile's share is all that the gradient sees.
-            grams = {tap: total + (own[tap] - own[tap].detach()) for tap, total in self._rounded(sums).items()}
+            missing = piece is last[1]
             targets = self._content_targets(number, piece)
-            errors = [
-                losses.squared_error(features[tap], targets[tap], t.factor) for tap, t in self.content_targets.items()
-            ]
-            style = [losses.squared_error(grams[tap], t.gram, t.factor) for tap, t in self.style_targets.items()]
-            (share,) = torch.autograd.grad(torch.stack([*errors, *style]) @ self.coefficients[:-1], crop)
+            values, share, own = self._share(x[:, :, *piece.crop], piece, targets, self._rounded(sums), missing)
+            if missing:
+                sums = {tap: sums[tap] + gram for tap, gram in own.items()}
             gradient[:, :, *piece.crop] += share
-            content = [total + error.detach() for total, error in zip(content, errors, strict=True)]
-        values = [value.detach().to(x.dtype) for value in (*content, *style, tv)]
-        return torch.stack(values), gradient, self._rounded(sums)
+            content += values[: len(content)]
+        values = torch.cat([content.to(x.dtype), values[len(content) :], tv[None]])
+        return values, gradient, self._rounded(sums)
+
+    def _share(
+        self, crop: Tensor, piece: tiles.Piece, targets: Tensors, sums: Tensors, missing: bool
+    ) -> tuple[Tensor, Tensor, Tensors]:
+        """Return the terms' values, the crop's share of the gradient, and the tile's own Gram matrices.
+
+        `sums` are the image's Gram matrices, from which the tile's own may be missing.
+        """
+        crop = crop.clone().requires_grad_(True)
+        features = self.owned(crop, piece, self.network.taps)
+        own = {tap: losses.gram(features[tap], t.divisor) for tap, t in self.style_targets.items()}
+        # The whole image's Gram matrices, of which this tile's share is all that the gradient sees.
+        grams = {tap: sums[tap] + (gram if missing else gram - gram.detach()) for tap, gram in own.items()}
+        content = [
+            losses.squared_error(features[tap], targets[tap], t.factor) for tap, t in self.content_targets.items()
+        ]
+        style = [losses.squared_error(grams[tap], t.gram, t.factor) for tap, t in self.style_targets.items()]
+        values = torch.stack([*content, *style])
+        (share,) = torch.autograd.grad(values @ self.coefficients[:-1], crop)
+        return values.detach(), share, {tap: gram.detach() for tap, gram in own.items()}
 
     def _content_targets(self, number: int, piece: tiles.Piece) -> dict[str, Tensor]:
         if self.plan.keeps_content:

@@ -50,6 +50,7 @@ def signatures(path):
 ALLOWED = {
     "network.py": {"Network.forward"},  # torch.nn.Module calls forward; a plain class is called itself
     "objective.py": {"Objective.loss_and_gradient"},  # a tf.function is an attribute
+    "tiles.py": {"TiledObjective.loss_and_gradient"},  # likewise
     "optimizers.py": {  # torch.optim reads variable.grad
         "Optimizer.update",
         "Adam.update",

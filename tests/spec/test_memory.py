@@ -37,11 +37,11 @@ def test_an_image_that_fits_is_not_tiled():
 
 def test_an_image_that_does_not_fit_is_tiled_and_the_run_says_why():
     plan = memory.plan(needs(4096), "auto", 16 * GIB)
-    assert plan.tile == 1024
+    assert plan.tile == 768
     assert plan.warnings == ()
     (reason,) = plan.reasons
     assert reason.startswith("4096 x 4096 px would take about ")
-    assert "of 16.0 GiB that are free; computed in tiles of 1024 px (--tile off never tiles)" in reason
+    assert "of 16.0 GiB that are free; computed in tiles of 768 px (--tile off never tiles)" in reason
 
 
 def test_asking_wins_over_the_estimate():

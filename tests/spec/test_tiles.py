@@ -113,4 +113,4 @@ def test_smaller_tiles_end_where_margins_prevail():
     while (next_side := tiles.smaller(sides[-1])) is not None:
         sides.append(next_side)
     assert sides == [4000, 1024, 512, 256, 128, 64]
-    assert tiles.smaller(200) == 96
+    assert tiles.smaller(200) == 64
