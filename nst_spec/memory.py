@@ -129,12 +129,12 @@ def plan(needs: Needs, tile: tiles.Tile, free: int) -> Plan:
     `auto` does without tiles where the whole image fits, and else takes the largest that fit, and no more than TILE.
     Tiles change no number and the history does, so it is cut down only where nothing else helps.
     """
-    room = int(free * SHARE) - needs.state(needs.history)
+    ours = int(free * SHARE)
+    room = ours - needs.state(needs.history)
     reasons = []
     side = None if isinstance(tile, str) else tile
     if tile == "auto" and needs.whole > room:
-        fitting = (side for side in tiles.CHOICES if needs.tiled(side) <= room and needs.tile(side) <= TILE)
-        side = next(fitting, tiles.CHOICES[-1])
+        side = _fitting_tile(needs, ours)
         height, width = needs.image
         total = needs.whole + needs.state(needs.history)
         reasons.append(
@@ -152,6 +152,15 @@ def plan(needs: Needs, tile: tiles.Tile, free: int) -> Plan:
         f"it keeps {pairs}, which changes the result; --optimizer adam needs less"
     )
     return dataclasses.replace(chosen, history=pairs, warnings=(warning,))
+
+
+def _fitting_tile(needs: Needs, room: int) -> int:
+    # A history that does not fit beside the smallest tile is cut down anyway, and then not for the sake of small tiles.
+    for pairs in (needs.history, min(needs.history, LEAST_HISTORY)):
+        for side in tiles.CHOICES:
+            if needs.tile(side) <= TILE and needs.tiled(side) + needs.state(pairs) <= room:
+                return side
+    return tiles.CHOICES[-1]
 
 
 def _gibibytes(count: int) -> str:

@@ -16,7 +16,7 @@ from nst_spec import vgg19
 from nst_spec.errors import NstError
 
 GRID = vgg19.stride(vgg19.TAPS[-1])
-"""Pixels from one position of the deepest taps to the next (16): at a multiple of it a window of every pooling begins."""
+"""Pixels from one position of the deepest taps to the next (16); at its multiples a window of every pooling begins."""
 CHOICES = (1024, 896, 768, 640, 512, 384, 256, 128, 64)
 """The sides in pixels that are chosen among where none is asked for. Smaller tiles would be nearly all margin."""
 

@@ -63,8 +63,8 @@ def test_the_history_is_cut_down_only_where_tiles_are_not_enough(name):
     assert (small.history, small.warnings) == (None, ())
     # 200 arrays of 192 MiB each would be 37.5 GiB.
     plan = memory.plan(needs(4096, name, steps=500), "auto", 16 * GIB)
-    assert plan.tile == 64
-    assert 10 <= plan.history <= 40
+    assert plan.tile == 768
+    assert 10 <= plan.history <= 30
     assert "100 pairs of L-BFGS would take 37.5 GiB" in plan.warnings[0]
     adapted = plan.adapted(recipe.load(name))
     assert adapted.optimizer.history == plan.history
