@@ -19,8 +19,10 @@ from nst_spec import recipe as recipes
 from nst_spec import weights as weight_sets
 from nst_spec.backend import Evaluation
 from nst_spec.errors import NstError
+from nst_spec.memory import Plan
 from nst_spec.recipe import Recipe
 from nst_spec.run import Inputs, OnStep, Progress
+from nst_spec.tiles import Tile
 
 __all__ = ["Judgement", "NstError", "Prepared", "Progress", "Result", "evaluate", "paint", "prepare", "stylize"]
 
@@ -91,6 +93,8 @@ class Prepared:
     backend: backends.Backend
     recipe: Recipe
     inputs: Inputs
+    say: Say
+    warn: Say
 
     def record(self) -> dict[str, Any]:
         """Return what repeats this run: names and hashes of the inputs, never folders."""
@@ -123,6 +127,7 @@ def prepare(
     threads: int | None = None,
     deterministic: bool = False,
     fast: bool = False,
+    tile: Tile = "auto",
     offline: bool = False,
     allow_large: bool = False,
     say: Say = _to_stderr,
@@ -138,8 +143,9 @@ def prepare(
     `dtype`: float32 or float64; `precision`: how a float32 run multiplies in the network: fp32, tf32 (on a GPU that
     has it), bf16, or auto, which is bf16 where the device multiplies it natively and fp32 elsewhere; `threads`: CPU
     threads; `deterministic`: the same bits every time, on a GPU too; `fast`: round more where that is faster, if the
-    framework is not imported yet; `offline`: never download; `allow_large`: accept images over 300 megapixels; `say`,
-    `warn`: receive messages, to stderr if not given.
+    framework is not imported yet; `tile`: "auto" (computed in tiles where memory is short), "off", or the tiles' side
+    in pixels; `offline`: never download; `allow_large`: accept images over 300 megapixels; `say`, `warn`: receive
+    messages, to stderr if not given.
     `overrides`: the command line's options by name, for example size=256, steps=100, strength=0.7; `init` may be an
     image. `settings`: any other recipe key, for example {"optimizer.beta1": 0.95}; an option wins over it.
 
@@ -170,12 +176,14 @@ def prepare(
         threads=threads,
         deterministic=deterministic,
         fast=fast,
+        tile=tile,
     )
     weight_set = weight_sets.load(chosen_weights, offline=offline, say=say, warn=warn)
     resolved = recipes.override(recipes.adapted_to(base, weight_set.name), changes)
     run.check_weights(resolved, weight_set)
     space = weight_sets.preprocessing_for(resolved.preprocessing, resolved.weights, weight_set)
-    return Prepared(loaded_backend, resolved, Inputs(content_picture, style_picture, weight_set, space, start))
+    inputs = Inputs(content_picture, style_picture, weight_set, space, start)
+    return Prepared(loaded_backend, resolved, inputs, say, warn)
 
 
 def stylize(
@@ -198,11 +206,12 @@ def stylize(
 
 def paint(prepared: Prepared, on_step: OnStep | None = None) -> Result:
     """Run what `prepare` returned."""
-    outcome = run.run(prepared.backend, prepared.recipe, prepared.inputs, on_step)
+    outcome = run.run(prepared.backend, prepared.recipe, prepared.inputs, on_step, say=prepared.say, warn=prepared.warn)
     height, width = outcome.image.shape[:2]
     record = prepared.record() | {
         "width": width,
         "height": height,
+        **_as_computed(outcome.plan),
         "steps": len(outcome.losses),
         "stopped": outcome.stopped,
         "losses": [
@@ -211,6 +220,11 @@ def paint(prepared: Prepared, on_step: OnStep | None = None) -> Result:
         ],
     }
     return Result(outcome.image, outcome.losses, record, outcome.stopped)
+
+
+def _as_computed(plan: Plan) -> dict[str, Any]:
+    """Return what a record says of tiles, and of a history of L-BFGS that memory has cut down."""
+    return {"tile": plan.tile} | ({} if plan.history is None else {"history": plan.history})
 
 
 def evaluate(
@@ -232,7 +246,9 @@ def evaluate(
     picture = None if image is None else images.read(image, **reading)
     prepared = prepare(content, style, backend, recipe, **overrides)
     finest = run.plan(prepared.recipe, prepared.inputs.content, prepared.inputs.style)[-1]
-    problem = run.problem_at(finest, prepared.recipe, prepared.inputs, prepared.backend.dtype)
+    # No step is taken, so no memory is wanted for an optimiser.
+    stepless = recipes.override(prepared.recipe, {"steps": 0})
+    problem = run.problem_at(finest, stepless, prepared.inputs, prepared.backend.dtype)
     width, height = finest.content_size
     if picture is None:
         pixels = run.initial_image(prepared.recipe, prepared.inputs, problem)
@@ -243,8 +259,12 @@ def evaluate(
                 f"{picture.name}: {own_width} x {own_height} px is stretched to the run's {width} x {height} px"
             )
         pixels = images.fitted(picture.pixels, width, height)
-    evaluation = prepared.backend.objective(problem).evaluate(pixels.astype(prepared.backend.dtype))
-    return Judgement(evaluation, prepared.recipe, prepared.record(), width, height)
+    objective = prepared.backend.objective(problem)
+    for reason in objective.plan.reasons:
+        prepared.say(reason)
+    evaluation = objective.evaluate(pixels.astype(prepared.backend.dtype))
+    record = prepared.record() | {"tile": objective.plan.tile}
+    return Judgement(evaluation, prepared.recipe, record, width, height)
 
 
 def finite_or_none(value: float) -> float | None:

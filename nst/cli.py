@@ -21,6 +21,7 @@ from nst.cli_options import (
     output_options,
     recipe_options,
     say,
+    tile_option,
     warn,
 )
 
@@ -90,6 +91,7 @@ def _save(result: "Result", output: Path, bits: int, force: bool) -> None:
 @output_options
 @backend_option
 @machine_options
+@tile_option
 @recipe_options
 def stylize_command(
     content: str,
@@ -146,6 +148,7 @@ def _paint(
 @output_options
 @backend_option
 @machine_options
+@tile_option
 @recipe_options
 @click.option("--style-image", "style_name", default="swirls", help="swirls, waves or mosaic.")
 def demo(
@@ -186,6 +189,7 @@ DEMO = {"size.pixels": 384}
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @backend_option
 @machine_options
+@tile_option
 @recipe_options
 def evaluate(
     content: str, style: str, image: str | None, as_json: bool, save_arrays: Path | None, force: bool, **given: Any
@@ -331,6 +335,7 @@ def info(picture: str) -> None:
 @click.option("--backend", help="Another backend than the recorded one.")
 @click.option("--device", help="Another device than the recorded one.")
 @click.option("--threads", type=int, help="CPU threads.")
+@tile_option
 @click.option("--offline", is_flag=True, help="Never download.")
 @click.option("--allow-large", is_flag=True, help="Accept images over 300 megapixels.")
 def rerun(
@@ -350,7 +355,8 @@ def rerun(
     output = output or path.with_name(f"{path.stem}-rerun{path.suffix}")
     bits = bits or min(recorded_bits(path), images.most_bits(output))
     _check_output(output, [path, given["content"], given["style"], given["start"]], bits, force)
-    prepared, steps = prepare_again(path, say=say(quiet), warn=warn, **given)
+    options = {name: value for name, value in given.items() if value is not None}
+    prepared, steps = prepare_again(path, say=say(quiet), warn=warn, **options)
     _paint(prepared, output, bits=bits, force=force, save_every=save_every, quiet=quiet, steps=steps)
 
 
@@ -399,7 +405,9 @@ def _explain(error: Exception) -> int:
         click.echo(f"nst: {message}", err=True)
         return USER_ERROR
     if isinstance(error, MemoryError) or "out of memory" in message.lower() or "OOM" in message:
-        click.echo("nst: out of memory; a smaller --size needs less, and so does --optimizer adam", err=True)
+        click.echo(
+            "nst: out of memory; --tile 256 or a smaller --size needs less, and so does --optimizer adam", err=True
+        )
         return USER_ERROR
     if isinstance(error, OSError):
         click.echo(f"nst: {error.filename or 'a file'}: {error.strerror or message}", err=True)

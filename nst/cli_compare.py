@@ -90,7 +90,7 @@ def trace(
     tell = say(quiet)
     for number, (name, path) in enumerate(zip(names, paths, strict=True), start=1):
         chosen = options | ({"recipe": name} if name else {})
-        prepared = prepare(content, style, deterministic=True, **chosen)
+        prepared = prepare(content, style, deterministic=True, tile="off", **chosen)
         tell(f"{prepared.backend.name}: {prepared.recipe.name} ({number} of {len(names)})")
         found = record(
             prepared.backend,

@@ -81,6 +81,12 @@ def participants(
     return [name for name in protocol.PREFERENCE if name in there], notes
 
 
+def tile_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the choice of tiles; nst.api.prepare has its default."""
+    text = "Compute in tiles: auto (where memory is short), off, or N px a side; the result is the same."
+    return click.option("--tile", metavar="auto|off|N", help=text)(command)
+
+
 def output_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options about the picture it writes."""
     for option in reversed(

@@ -15,8 +15,9 @@ from typing import Any, Literal, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from nst_spec import memory, tiles, vgg19
 from nst_spec.errors import NstError, not_accepted
-from nst_spec.losses import total_loss
+from nst_spec.losses import Shape, total_loss
 from nst_spec.recipe import Recipe
 from nst_spec.weights import WeightSet
 
@@ -44,6 +45,12 @@ class Problem:
     preprocessing: str
     content: Image
     style: Image
+
+    def shape(self, tap: str, image: Image) -> Shape:
+        """Return what divisors and factors may depend on, for the tap's features of one of the problem's images."""
+        sides = [vgg19.map_side(tap, side, self.recipe.pooling.rounding) for side in image.shape[:2]]
+        channels = vgg19.widths_of(self.weights.arrays)[vgg19.block_of(tap) - 1]
+        return Shape(channels, math.prod(sides), self.content.shape[0] * self.content.shape[1])
 
 
 @dataclass(frozen=True)
@@ -114,6 +121,12 @@ class Descent(Protocol):
     def place(self, image: Image) -> None:
         """Go on from another image, the optimiser's state as it is."""
 
+    def judge_by(self, objective: "Objective") -> None:
+        """Go on with another objective, image and optimiser's state as they are.
+
+        Only where the other's recipe has another optimiser does that begin anew.
+        """
+
     def keep(self) -> None:
         """Remember the current image."""
 
@@ -128,15 +141,21 @@ class Descent(Protocol):
 
 
 class Objective(Protocol):
-    """A problem whose targets have been computed, ready to judge images of the content image's size."""
+    """A problem whose targets have been computed, ready to judge images of the content image's size.
+
+    `plan` says in which tiles; `recipe` is the problem's, with what the plan changes.
+    """
+
+    plan: memory.Plan
+    recipe: Recipe
 
     def evaluate(self, image: Image) -> Evaluation:
         """Return losses, gradient and Gram matrices of an image."""
 
     def passes(self, image: Image) -> Passes:
-        """Return both passes' results at every layer."""
+        """Return both passes' results at every layer; raises NstError where the objective is tiled."""
 
-    def descent(self, image: Image) -> Descent:
+    def descent(self, image: Image) -> "Descent":
         """Return an optimisation that starts from an image."""
 
 
@@ -178,6 +197,7 @@ class Backend(Protocol):
     device: str
     dtype: DType
     precision: Precision
+    tile: tiles.Tile
 
     def versions(self) -> dict[str, str]:
         """Return what produced the numbers: framework and libraries with their versions."""
@@ -185,8 +205,11 @@ class Backend(Protocol):
     def switches(self) -> dict[str, int | bool | str]:
         """Return the framework's switches that change numbers, as they stand: threads, tf32, deterministic, ..."""
 
-    def objective(self, problem: Problem) -> Objective:
-        """Return the problem with the network built and the targets computed."""
+    def objective(self, problem: Problem, tile: tiles.Tile | None = None) -> Objective:
+        """Return the problem with the network built and the targets computed, in other tiles than the settings'."""
+
+    def ran_out_of_memory(self, error: BaseException) -> bool:
+        """Return whether the error says that memory has run out, the host's or the device's."""
 
     def workload(self, problem: Problem) -> Workload:
         """Return what is timed of a problem; raises NstError where speed is no question."""
@@ -236,7 +259,8 @@ class Settings:
     `device` is one of DEVICES, `dtype` one of DTYPES, `precision` one of PRECISIONS, `threads` the number of CPU
     threads (None: the framework's own), `deterministic` whether the framework must give the same bits every time,
     `fast` whether it may round more where that is faster, as TensorFlow's oneDNN does. The last four are settings of
-    the whole process, and `fast` counts when the framework is first imported.
+    the whole process, and `fast` counts when the framework is first imported. `tile` is what nst_spec.tiles.checked
+    accepts.
     """
 
     device: str = "auto"
@@ -245,6 +269,7 @@ class Settings:
     threads: int | None = None
     deterministic: bool = False
     fast: bool = False
+    tile: tiles.Tile = "auto"
 
 
 class Configured:
@@ -265,6 +290,26 @@ class Configured:
         self.device = choose_device(settings.device, available, backend=self.name)
         self.precision = choose_precision(settings.precision, self.device, settings.dtype, multiplies_bf16)
         self.dtype, self.deterministic = settings.dtype, settings.deterministic
+        self.tile = tiles.checked(settings.tile)
+
+    def planned(self, problem: Problem, tile: tiles.Tile | None, free: int, workspace: int) -> memory.Plan:
+        """Return in which tiles, if in any, to compute a problem; `tile` is asked for in place of the settings'."""
+        recipe = problem.recipe
+        needs = memory.Needs(
+            recipe,
+            vgg19.widths_of(problem.weights.arrays),
+            _size(problem.content),
+            _size(problem.style),
+            np.dtype(self.dtype).itemsize,
+            [problem.shape(tap, problem.content) for tap in recipe.content.taps],
+            workspace,
+        )
+        return memory.plan(needs, self.tile if tile is None else tile, free)
+
+
+def _size(image: Image) -> tuple[int, int]:
+    height, width = image.shape[:2]
+    return height, width
 
 
 def load(name: str | None = None, **settings: Any) -> Backend:
@@ -284,6 +329,7 @@ def load(name: str | None = None, **settings: Any) -> Backend:
             raise not_accepted(what, getattr(asked, what), accepted)
     if asked.threads is not None and asked.threads < 1:
         raise NstError(f"threads: expected 1 or more, received {asked.threads}")
+    tiles.checked(asked.tile)
     framework = _missing_framework(entries[name])
     if framework:
         raise NstError(f"backend {name}: {framework} is not installed; pip install 'nst[{name}]'")

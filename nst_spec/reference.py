@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nst_spec import backend as protocol
-from nst_spec import losses, preprocessing, vgg19
+from nst_spec import losses, preprocessing, tiles, vgg19
 from nst_spec.errors import NstError
+from nst_spec.memory import Plan
 from nst_spec.optimizers import optimizer_for
 from nst_spec.recipe import Pooling
 
@@ -109,6 +110,8 @@ class Network:
 
 class Objective:
     """The total loss of an image and its analytic gradient; the targets are computed once."""
+
+    plan = Plan()
 
     def __init__(self, problem: protocol.Problem) -> None:
         self.recipe = recipe = problem.recipe
@@ -211,6 +214,11 @@ class Descent:
         """Go on from another image, the optimiser's state as it is."""
         self.variable = np.array(self.objective.to_space(np.asarray(image, np.float64)))
 
+    def judge_by(self, objective: protocol.Objective) -> None:
+        """Go on with another objective, image and optimiser's state as they are."""
+        assert isinstance(objective, Objective)
+        self.objective = objective
+
     def keep(self) -> None:
         """Remember the current image."""
         self.best = self.variable
@@ -240,6 +248,7 @@ class Backend(protocol.Configured):
 
     def __init__(self, settings: protocol.Settings) -> None:
         super().__init__(dataclasses.replace(settings, precision="fp32"), ("cpu",))
+        _check_untiled(self.tile)
 
     def versions(self) -> dict[str, str]:
         """Return the version of NumPy."""
@@ -249,10 +258,20 @@ class Backend(protocol.Configured):
         """Return the arithmetic, which nothing can switch."""
         return {"arithmetic": "float64"}
 
-    def objective(self, problem: protocol.Problem) -> Objective:
+    def objective(self, problem: protocol.Problem, tile: tiles.Tile | None = None) -> Objective:
         """Return the problem with the network built and the targets computed."""
+        _check_untiled(tile)
         return Objective(problem)
 
     def workload(self, problem: protocol.Problem) -> protocol.Workload:
         """Raise NstError: the oracle is slow on purpose."""
         raise NstError("reference: the oracle is to be right, not fast, and is not measured; use torch or tf")
+
+    def ran_out_of_memory(self, error: BaseException) -> bool:
+        """Return False: the oracle has no smaller tiles to go on with."""
+        return False
+
+
+def _check_untiled(tile: tiles.Tile | None) -> None:
+    if isinstance(tile, int):
+        raise NstError(f"tile: received {tile}, but the oracle computes the whole image; accepted: auto, off")

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from nst_spec import generator, images, preprocessing, sizes, vgg19
 from nst_spec.backend import Backend, Descent, Image, Losses, Problem
 from nst_spec.errors import NstError
+from nst_spec.frugal import FrugalDescent
+from nst_spec.memory import Plan
 from nst_spec.recipe import GUARD_FACTOR, Recipe
 from nst_spec.weights import WeightSet
 
@@ -75,11 +77,15 @@ class NotFiniteError(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run gave: the image (H, W, 3), the losses of every step, and why it stopped early, if it did."""
+    """What a run gave: the image (H, W, 3), the losses of every step, and why it stopped early, if it did.
+
+    `plan` is how the last scale that had steps was computed: its tiles, and what was left of L-BFGS's history.
+    """
 
     image: Image
     losses: tuple[Losses, ...]
     stopped: str | None
+    plan: Plan
 
 
 @dataclass(frozen=True)
@@ -166,18 +172,22 @@ def run(
     inputs: Inputs,
     on_step: OnStep | None = None,
     disturb: Disturbance | None = None,
+    *,
+    say: Callable[[str], None] = lambda message: None,
+    warn: Callable[[str], None] = lambda message: None,
 ) -> Outcome:
     """Run the recipe: every scale from the coarsest, each starting from the image of the one before.
 
     `on_step` sees every step; if it returns True, the run ends after that step. `disturb` is given the steps
     done and the image in the run's precision, before the first step of a scale and after every step, and returns the
-    image to go on with.
+    image to go on with. `say` and `warn` receive messages about memory and tiles.
 
     Raises NstError when an image is too small or the very first loss is not finite, naming the image or the term.
     """
     history: list[Losses] = []
     image: Image | None = None
     stopped = None
+    used = Plan()
     stages = plan(recipe, inputs.content, inputs.style)
     work = np.concatenate([np.full(stage.steps, np.prod(stage.content_size), float) for stage in stages])
     work_done = np.cumsum(work) / work.sum()
@@ -193,7 +203,7 @@ def run(
             break
         image = image.astype(backend.dtype)
         image = disturb(len(history), image) if disturb else image
-        descent = backend.objective(problem).descent(image)
+        descent = FrugalDescent(backend, problem, image, say=say, warn=warn)
         try:
             for losses in descend(descent, recipe, stage.steps):
                 history.append(losses)
@@ -212,14 +222,16 @@ def run(
         image = descent.kept() if recipe.result == "best" else descent.image()
         if not np.isfinite(image).all():
             image, stopped = descent.kept(), f"step {len(history)} went out of range; this is the last good image"
+        used = descent.plan
         if stopped:
             break
+        del descent  # the next scale wants its memory
     assert image is not None
     # A run that stopped at a coarse scale still gives a picture of the size that was asked for.
     image = images.resample(image, *stages[-1].content_size)
     if recipe.clamp != "none":
         image = np.clip(image, 0.0, 1.0)
-    return Outcome(image, tuple(history), stopped)
+    return Outcome(image, tuple(history), stopped, used)
 
 
 def descend(descent: Descent, recipe: Recipe, steps: int) -> Iterator[Losses]:

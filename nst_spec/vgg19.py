@@ -77,9 +77,23 @@ def layers_to(taps: Iterable[str]) -> tuple[str, ...]:
     return LAYERS[: LAYERS.index(check_taps(taps)[-1]) + 1]
 
 
+def stride(layer: str) -> int:
+    """Return the pixels from one position of a convolution, ReLU or tap to the next (8 for relu4_2)."""
+    return int(2 ** (block_of(layer) - 1))
+
+
 def smallest_side(taps: Iterable[str]) -> int:
     """Return the least image side in pixels at which every tap still has a position (16 for relu5_1)."""
-    return int(2 ** (block_of(check_taps(taps)[-1]) - 1))
+    return stride(check_taps(taps)[-1])
+
+
+def map_side(tap: str, side: int, rounding: str) -> int:
+    """Return the positions that a tap has along an image's side of so many pixels.
+
+    `rounding` is what pooling does with an odd last position: `floor` drops it, `ceil` completes it.
+    """
+    steps = stride(tap)
+    return (side + steps - 1) // steps if rounding == "ceil" else side // steps
 
 
 def weight_names(convolutions: Iterable[str] = CONVOLUTIONS) -> tuple[str, ...]:
@@ -105,8 +119,7 @@ def multiply_adds(widths: Sequence[int], width: int, height: int, taps: Iterable
     total = 0
     for layer in layers_to(taps):
         if layer in CONVOLUTIONS:
-            shrink = 2 ** (block_of(layer) - 1)
-            total += (width // shrink) * (height // shrink) * math.prod(shapes[f"{layer}.weight"])
+            total += (width // stride(layer)) * (height // stride(layer)) * math.prod(shapes[f"{layer}.weight"])
     return total
 
 

@@ -1,9 +1,10 @@
 """The protocol's door: devices, precision and switches, NumPy in and NumPy out."""
 
+import dataclasses
 import os
 
 from nst_spec import backend as protocol
-from nst_spec import cpu
+from nst_spec import cpu, tiles
 from nst_spec.errors import NstError
 from nst_tf import ONEDNN, importing
 
@@ -11,8 +12,10 @@ with importing():
     import keras
     import tensorflow as tf
 
+from nst_tf import memory
 from nst_tf.bench import Workload
 from nst_tf.objective import Objective
+from nst_tf.tiles import TiledObjective
 
 NETWORK_DTYPES = {"bf16": "bfloat16"}
 """What the network computes in at a precision that is not the run's own dtype."""
@@ -83,10 +86,18 @@ class Backend(protocol.Configured):
             "onednn": os.environ[ONEDNN],
         }
 
-    def objective(self, problem: protocol.Problem) -> Objective:
+    def objective(self, problem: protocol.Problem, tile: tiles.Tile | None = None) -> Objective:
         """Return the problem with the network built and the targets computed."""
+        memory.release(self.device)
+        plan = self.planned(problem, tile, memory.free(self.device), memory.WORKSPACE)
+        problem = dataclasses.replace(problem, recipe=plan.adapted(problem.recipe))
         network_dtype = NETWORK_DTYPES.get(self.precision, self.dtype)
-        return Objective(problem, dtype=self.dtype, network_dtype=network_dtype, device=TF_DEVICES[self.device])
+        kind = Objective if plan.tile is None else TiledObjective
+        return kind(problem, plan, dtype=self.dtype, network_dtype=network_dtype, device=TF_DEVICES[self.device])
+
+    def ran_out_of_memory(self, error: BaseException) -> bool:
+        """Return whether the error says that memory has run out, the host's or the device's."""
+        return memory.ran_out(error)
 
     def workload(self, problem: protocol.Problem) -> Workload:
         """Return what is timed of a problem."""

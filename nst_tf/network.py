@@ -60,4 +60,6 @@ class Network:
             x = layer(x)
             if name in wanted:
                 features[name] = x
+            if len(features) == len(wanted):
+                break
         return features

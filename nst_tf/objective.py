@@ -1,6 +1,6 @@
 """Image to terms, total loss and gradient; targets computed once, the network cut at the deepest tap."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from nst_spec import backend as protocol
 from nst_spec import losses as spec
 from nst_spec import preprocessing
+from nst_spec.memory import Plan
 from nst_tf import losses
 from nst_tf.network import Network
 from nst_tf.optimizers import optimizer_for
@@ -36,9 +37,9 @@ class PixelMap:
 
 @dataclass(frozen=True)
 class ContentTarget:
-    """Features to match at a tap, and the factor of the term, the tap's weight included."""
+    """Features to match at a tap, tile by tile where tiled, and the factor of the term, the tap's weight included."""
 
-    features: tf.Tensor
+    features: tf.Tensor | tuple[tf.Tensor, ...]
     factor: float
 
 
@@ -54,8 +55,9 @@ class StyleTarget:
 class Objective:
     """A problem on a device; nst_spec.backend.Objective."""
 
-    def __init__(self, problem: protocol.Problem, *, dtype: str, network_dtype: str, device: str) -> None:
+    def __init__(self, problem: protocol.Problem, plan: Plan, *, dtype: str, network_dtype: str, device: str) -> None:
         self.recipe = recipe = problem.recipe
+        self.plan = plan
         self.dtype, self.network_dtype, self.device = dtype, network_dtype, device
         self.loss_and_gradient = tf.function(self._loss_and_gradient)
         with tf.device(device):
@@ -71,30 +73,44 @@ class Objective:
 
     def _set_targets(self, problem: protocol.Problem) -> None:
         recipe = self.recipe
-        features = tf.function(lambda variable: self.features(self.to_network(variable)))
-        content, style = features(self.variable(problem.content)), features(self.variable(problem.style))
-        image_positions = problem.content.shape[0] * problem.content.shape[1]
+        content = self.content_features(self.variable(problem.content))
         self.content_targets: dict[str, ContentTarget] = {}
         for tap, weight in recipe.content.taps.items():
-            energy = float(tf.reduce_sum(tf.square(content[tap])))
-            factor = spec.content_factor(recipe.content.term, _shape(content[tap], image_positions), energy)
-            self.content_targets[tap] = ContentTarget(content[tap], weight * factor)
+            features, energy = content[tap]
+            factor = spec.content_factor(recipe.content.term, problem.shape(tap, problem.content), energy)
+            self.content_targets[tap] = ContentTarget(features, weight * factor)
+        of_style, of_image = (
+            {tap: spec.gram_divisor(recipe.style.gram, problem.shape(tap, image)) for tap in recipe.style.taps}
+            for image in (problem.style, problem.content)
+        )
+        grams = self.grams(self.variable(problem.style), of_style)
         self.style_targets: dict[str, StyleTarget] = {}
         for tap, weight in recipe.style.taps.items():
-            shape = _shape(content[tap], image_positions)
-            gram = losses.gram(style[tap], spec.gram_divisor(recipe.style.gram, _shape(style[tap], image_positions)))
-            factor = spec.style_factor(recipe.style.term, shape, float(tf.reduce_sum(tf.square(gram))))
-            divisor = spec.gram_divisor(recipe.style.gram, shape)
-            self.style_targets[tap] = StyleTarget(gram, divisor, weight * factor)
+            energy = float(tf.reduce_sum(tf.square(grams[tap])))
+            factor = spec.style_factor(recipe.style.term, problem.shape(tap, problem.content), energy)
+            self.style_targets[tap] = StyleTarget(grams[tap], of_image[tap], weight * factor)
+
+    def content_features(self, image: tf.Tensor) -> dict[str, tuple[tf.Tensor | tuple[tf.Tensor, ...], float]]:
+        """Return the variable's features at the content taps, each with its energy, the sum of its squares."""
+        features = self._features_of(image, list(self.recipe.content.taps))
+        return {tap: (feature, float(tf.reduce_sum(tf.square(feature)))) for tap, feature in features.items()}
+
+    def grams(self, image: tf.Tensor, divisors: Mapping[str, float]) -> dict[str, tf.Tensor]:
+        """Return the variable's Gram matrices, without a gradient, at the taps that have a divisor."""
+        features = self._features_of(image, list(divisors))
+        return {tap: losses.gram(features[tap], divisor) for tap, divisor in divisors.items()}
+
+    def _features_of(self, image: tf.Tensor, taps: Sequence[str]) -> dict[str, tf.Tensor]:
+        return tf.function(lambda variable: self.features(self.to_network(variable), taps))(image)
 
     def variable(self, image: protocol.Image) -> tf.Tensor:
         """Return an image (H, W, 3) as the variable (1, H, W, 3) in the optimised space."""
         with tf.device(self.device):
             return self.to_space(tf.constant(np.asarray(image)[None], self.dtype))
 
-    def features(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Return the features (1, H, W, C) of a preprocessed image at every tap, in the image's own precision."""
-        features = self.network(tf.cast(x, self.network_dtype))
+    def features(self, x: tf.Tensor, taps: Sequence[str] | None = None) -> dict[str, tf.Tensor]:
+        """Return a preprocessed image's features (1, H, W, C) at every tap, or at some, in its own precision."""
+        features = self.network(tf.cast(x, self.network_dtype), taps)
         return {tap: tf.cast(feature, x.dtype) for tap, feature in features.items()}
 
     def terms(self, features: Mapping[str, tf.Tensor], variable: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
@@ -177,6 +193,12 @@ class Descent:
         """Go on from another image, the optimiser's state as it is."""
         self.current.assign(self.objective.variable(image))
 
+    def judge_by(self, objective: Objective) -> None:
+        """Go on with another objective; nst_spec.backend.Descent."""
+        if objective.recipe.optimizer != self.objective.recipe.optimizer:
+            self.optimizer = optimizer_for(objective.recipe.optimizer, self.current)
+        self.objective = objective
+
     def keep(self) -> None:
         """Remember the current image."""
         self.best.assign(self.current)
@@ -193,11 +215,6 @@ class Descent:
     def kept(self) -> protocol.Image:
         """Return the remembered image, unclipped."""
         return to_neutral(self.objective.to_image(self.best.value()))
-
-
-def _shape(features: tf.Tensor, image_positions: int) -> spec.Shape:
-    _, height, width, channels = features.shape
-    return spec.Shape(channels, height * width, image_positions)
 
 
 def to_neutral(tensor: tf.Tensor) -> NDArray:

@@ -1,9 +1,10 @@
 """The protocol's door: devices, precision and switches, NumPy in and NumPy out."""
 
+import dataclasses
 import os
 
 from nst_spec import backend as protocol
-from nst_spec import cpu
+from nst_spec import cpu, tiles
 from nst_torch import check_import_order
 
 check_import_order()
@@ -11,8 +12,10 @@ check_import_order()
 import torch  # noqa: E402
 import torchvision  # noqa: E402
 
+from nst_torch import memory  # noqa: E402
 from nst_torch.bench import Workload  # noqa: E402
 from nst_torch.objective import Objective  # noqa: E402
+from nst_torch.tiles import TiledObjective  # noqa: E402
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 NETWORK_DTYPES = {"bf16": torch.bfloat16}
@@ -69,11 +72,19 @@ class Backend(protocol.Configured):
             "deterministic": torch.backends.cudnn.deterministic,
         }
 
-    def objective(self, problem: protocol.Problem) -> Objective:
+    def objective(self, problem: protocol.Problem, tile: tiles.Tile | None = None) -> Objective:
         """Return the problem with the network built and the targets computed."""
+        memory.release(self.device)
+        plan = self.planned(problem, tile, memory.free(self.device), memory.WORKSPACE)
+        problem = dataclasses.replace(problem, recipe=plan.adapted(problem.recipe))
         dtype = DTYPES[self.dtype]
         network_dtype = NETWORK_DTYPES.get(self.precision, dtype)
-        return Objective(problem, dtype=dtype, network_dtype=network_dtype, device=torch.device(self.device))
+        kind = Objective if plan.tile is None else TiledObjective
+        return kind(problem, plan, dtype=dtype, network_dtype=network_dtype, device=torch.device(self.device))
+
+    def ran_out_of_memory(self, error: BaseException) -> bool:
+        """Return whether the error says that memory has run out, the host's or the device's."""
+        return memory.ran_out(error)
 
     def workload(self, problem: protocol.Problem) -> Workload:
         """Return what is timed of a problem."""

@@ -71,4 +71,6 @@ class Network(nn.Module):
             if name in wanted:
                 features[name] = x
             below = name
+            if len(features) == len(wanted):
+                break
         return features

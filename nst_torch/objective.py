@@ -1,6 +1,6 @@
 """Image to terms, total loss and gradient; targets computed once, the network cut at the deepest tap."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 from nst_spec import backend as protocol
 from nst_spec import losses as spec
 from nst_spec import preprocessing
+from nst_spec.memory import Plan
 from nst_torch import losses
 from nst_torch.network import Network
 from nst_torch.optimizers import optimizer_for
@@ -39,9 +40,9 @@ class PixelMap:
 
 @dataclass(frozen=True)
 class ContentTarget:
-    """Features to match at a tap, and the factor of the term, the tap's weight included."""
+    """Features to match at a tap, tile by tile where tiled, and the factor of the term, the tap's weight included."""
 
-    features: Tensor
+    features: Tensor | tuple[Tensor, ...]
     factor: float
 
 
@@ -60,12 +61,14 @@ class Objective:
     def __init__(
         self,
         problem: protocol.Problem,
+        plan: Plan,
         *,
         dtype: torch.dtype,
         network_dtype: torch.dtype,
         device: torch.device,
     ) -> None:
         self.recipe = recipe = problem.recipe
+        self.plan = plan
         self.network_dtype = network_dtype
         self.like = torch.zeros((), dtype=dtype, device=device)
         self.to_space = PixelMap(preprocessing.affine("unit", recipe.space), self.like)
@@ -81,30 +84,41 @@ class Objective:
 
     def _set_targets(self, problem: protocol.Problem) -> None:
         recipe = self.recipe
-        content = self.features(self.to_network(self.variable(problem.content)))
-        style = self.features(self.to_network(self.variable(problem.style)))
-        image_positions = problem.content.shape[0] * problem.content.shape[1]
+        content = self.content_features(self.variable(problem.content))
         self.content_targets: dict[str, ContentTarget] = {}
         for tap, weight in recipe.content.taps.items():
-            energy = float(content[tap].square().sum())
-            factor = spec.content_factor(recipe.content.term, _shape(content[tap], image_positions), energy)
-            self.content_targets[tap] = ContentTarget(content[tap], weight * factor)
+            features, energy = content[tap]
+            factor = spec.content_factor(recipe.content.term, problem.shape(tap, problem.content), energy)
+            self.content_targets[tap] = ContentTarget(features, weight * factor)
+        of_style, of_image = (
+            {tap: spec.gram_divisor(recipe.style.gram, problem.shape(tap, image)) for tap in recipe.style.taps}
+            for image in (problem.style, problem.content)
+        )
+        grams = self.grams(self.variable(problem.style), of_style)
         self.style_targets: dict[str, StyleTarget] = {}
         for tap, weight in recipe.style.taps.items():
-            shape = _shape(content[tap], image_positions)
-            gram = losses.gram(style[tap], spec.gram_divisor(recipe.style.gram, _shape(style[tap], image_positions)))
-            factor = spec.style_factor(recipe.style.term, shape, float(gram.square().sum()))
-            divisor = spec.gram_divisor(recipe.style.gram, shape)
-            self.style_targets[tap] = StyleTarget(gram, divisor, weight * factor)
+            energy = float(grams[tap].square().sum())
+            factor = spec.style_factor(recipe.style.term, problem.shape(tap, problem.content), energy)
+            self.style_targets[tap] = StyleTarget(grams[tap], of_image[tap], weight * factor)
+
+    def content_features(self, image: Tensor) -> dict[str, tuple[Tensor | tuple[Tensor, ...], float]]:
+        """Return the variable's features at the content taps, each with its energy, the sum of its squares."""
+        features = self.features(self.to_network(image), list(self.recipe.content.taps))
+        return {tap: (feature, float(feature.square().sum())) for tap, feature in features.items()}
+
+    def grams(self, image: Tensor, divisors: Mapping[str, float]) -> dict[str, Tensor]:
+        """Return the variable's Gram matrices, without a gradient, at the taps that have a divisor."""
+        features = self.features(self.to_network(image), list(divisors))
+        return {tap: losses.gram(features[tap], divisor) for tap, divisor in divisors.items()}
 
     def variable(self, image: protocol.Image) -> Tensor:
         """Return an image (H, W, 3) as the variable (1, 3, H, W) in the optimised space."""
         tensor = torch.tensor(np.asarray(image), dtype=self.like.dtype, device=self.like.device)
         return self.to_space(tensor.permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last))
 
-    def features(self, x: Tensor) -> dict[str, Tensor]:
-        """Return the features (1, C, H, W) of a preprocessed image at every tap, in the image's own precision."""
-        features = self.network(x.to(self.network_dtype))
+    def features(self, x: Tensor, taps: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """Return a preprocessed image's features (1, C, H, W) at every tap, or at some, in its own precision."""
+        features = self.network(x.to(self.network_dtype), taps)
         return {tap: feature.to(x.dtype) for tap, feature in features.items()}
 
     def terms(self, features: Mapping[str, Tensor], variable: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -177,6 +191,12 @@ class Descent:
         """Go on from another image, the optimiser's state as it is."""
         self.current.copy_(self.objective.variable(image))
 
+    def judge_by(self, objective: Objective) -> None:
+        """Go on with another objective; nst_spec.backend.Descent."""
+        if objective.recipe.optimizer != self.objective.recipe.optimizer:
+            self.optimizer = optimizer_for(objective.recipe.optimizer, self.current)
+        self.objective = objective
+
     def keep(self) -> None:
         """Remember the current image."""
         self.best.copy_(self.current)
@@ -193,11 +213,6 @@ class Descent:
     def kept(self) -> protocol.Image:
         """Return the remembered image, unclipped."""
         return to_neutral(self.objective.to_image(self.best))
-
-
-def _shape(features: Tensor, image_positions: int) -> spec.Shape:
-    _, channels, height, width = features.shape
-    return spec.Shape(channels, height * width, image_positions)
 
 
 def to_neutral(tensor: Tensor) -> NDArray:

@@ -395,3 +395,19 @@ def test_a_picture_on_the_way_that_cannot_be_written_does_not_end_the_run(nst, p
     assert (code, out) == (0, "out.png\n")
     assert "out-0002.png: cannot be written: No space left on device; the run goes on" in err
     assert Path("out-0004.png").exists()
+
+
+def test_tiles_make_the_same_picture_and_are_in_its_record(nst, photo, painting, quick, backend_name):
+    records = []
+    for tile in ("off", "16"):
+        command = [photo, painting, "-o", f"{tile}.png", "--backend", backend_name, "--dtype", "float64"]
+        assert nst(*command, "--tile", tile, *quick)[0] == 0
+        records.append(json.loads(nst("info", f"{tile}.png")[1]))
+    assert [record["tile"] for record in records] == [None, 16]
+    assert np.abs(pixels("off.png") - pixels("16.png")).max() <= 1 / 255
+
+
+def test_a_tile_off_the_grid_is_refused(nst, photo, painting, quick):
+    code, _, err = nst(photo, painting, "--backend", "reference", "--tile", "100", *quick)
+    assert code == 2
+    assert "tile: received '100'; accepted: auto, off, or a multiple of 16 px" in err

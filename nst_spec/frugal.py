@@ -1,0 +1,124 @@
+"""A descent that goes on where memory runs out: in smaller tiles, or with fewer pairs of L-BFGS."""
+
+import dataclasses
+from collections.abc import Callable
+
+from nst_spec import tiles
+from nst_spec.backend import Backend, Image, Losses, Objective, Problem
+from nst_spec.errors import NstError
+from nst_spec.memory import LEAST_HISTORY
+from nst_spec.recipe import LBFGS
+
+Say = Callable[[str], None]
+
+
+class FrugalDescent:
+    """An optimisation at one size that outlives a lack of memory; nst_spec.backend.Descent.
+
+    Tiles change no number, so a step that failed is taken again from where the last one led.
+    """
+
+    def __init__(self, backend: Backend, problem: Problem, image: Image, *, say: Say, warn: Say) -> None:
+        """Begin at an image; `say` is told how the problem is computed, `warn` when memory runs out.
+
+        Raises NstError where the smallest tiles are too large.
+        """
+        self.backend, self.problem, self.say, self.warn = backend, problem, say, warn
+        self.recipe = problem.recipe
+        self.tile: tiles.Tile | None = None
+        self.updates = 0
+        self.descent = self._objective().descent(image)
+
+    def _objective(self) -> Objective:
+        while True:
+            try:
+                objective = self.backend.objective(self.problem, self.tile)
+                break
+            except Exception as error:
+                self._check(error)
+            # Out of the handler, whose error would hold on to the memory that failed.
+            self._choose_smaller_tiles()
+        for reason in objective.plan.reasons:
+            self.say(reason)
+        for warning in objective.plan.warnings:
+            self.warn(warning)
+        history = getattr(objective.recipe.optimizer, "history", None)
+        shortened = history != getattr(self.recipe.optimizer, "history", None)
+        self.plan = dataclasses.replace(objective.plan, history=history if shortened else None)
+        self.problem = dataclasses.replace(self.problem, recipe=objective.recipe)
+        self.tile = objective.plan.tile or self.tile
+        return objective
+
+    def _check(self, error: Exception) -> None:
+        if not self.backend.ran_out_of_memory(error):
+            raise error
+
+    def _choose_smaller_tiles(self) -> None:
+        sides = (*self.problem.content.shape[:2], *self.problem.style.shape[:2])
+        side = self.tile if isinstance(self.tile, int) else max(sides)
+        smaller = None if self.backend.tile == "off" else tiles.smaller(side)
+        if smaller is None:
+            raise NstError(
+                f"out of memory in {'tiles of ' if isinstance(self.tile, int) else ''}{side} px; "
+                "a smaller --size needs less, and so do --tile auto and --optimizer adam"
+            )
+        self.warn(f"out of memory; going on from the last step in tiles of {smaller} px")
+        self.tile = smaller
+
+    def evaluate(self) -> Losses:
+        """Compute losses and gradient of the current image, in smaller tiles where memory runs out."""
+        while True:
+            try:
+                return self.descent.evaluate()
+            except Exception as error:
+                self._check(error)
+            self._choose_smaller_tiles()
+            self.descent.judge_by(self._objective())
+
+    def update(self) -> None:
+        """Take the optimiser's step, with a shorter history of L-BFGS where memory runs out."""
+        while True:
+            try:
+                self.descent.update()
+                self.updates += 1
+                return
+            except Exception as error:
+                self._check(error)
+            self._shorten_history()
+            self.descent.judge_by(self._objective())
+
+    def _shorten_history(self) -> None:
+        recipe = self.problem.recipe
+        pairs = min(recipe.optimizer.history, self.updates) if isinstance(recipe.optimizer, LBFGS) else 0
+        if pairs <= LEAST_HISTORY:
+            raise NstError("out of memory for the optimiser's step; a smaller --size needs less")
+        fewer = max(LEAST_HISTORY, pairs // 2)
+        self.warn(f"out of memory; L-BFGS begins anew and keeps {fewer} pairs, which changes the result")
+        optimizer = recipe.optimizer.model_copy(update={"history": fewer})
+        self.problem = dataclasses.replace(self.problem, recipe=recipe.model_copy(update={"optimizer": optimizer}))
+        self.updates = 0
+
+    def place(self, image: Image) -> None:
+        """Go on from another image, the optimiser's state as it is."""
+        self.descent.place(image)
+
+    def judge_by(self, objective: Objective) -> None:
+        """Go on with another objective, image and optimiser's state as they are."""
+        self.descent.judge_by(objective)
+
+    def keep(self) -> None:
+        """Remember the current image."""
+        self.descent.keep()
+
+    def restore(self) -> None:
+        """Go back to the remembered image and clear the optimiser's history."""
+        self.descent.restore()
+        self.updates = 0
+
+    def image(self) -> Image:
+        """Return the current image, unclipped."""
+        return self.descent.image()
+
+    def kept(self) -> Image:
+        """Return the remembered image, unclipped."""
+        return self.descent.kept()

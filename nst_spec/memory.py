@@ -1,0 +1,182 @@
+"""How much memory a problem needs, how much there is, and what is done about it: tiles, and fewer pairs of L-BFGS."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from nst_spec import tiles, vgg19
+from nst_spec.losses import Shape
+from nst_spec.recipe import LBFGS, Adam, Recipe
+
+SHARE = 0.8
+"""How much of the free memory a problem may take: what it needs is estimated, and others take some as well."""
+KEPT = 2**30
+"""Bytes of content features that a tiled problem keeps. It computes more than that anew at every evaluation, so that
+what it needs is bounded; a tile then takes another forward pass to the deepest content tap."""
+TILE = 5 * 2**29
+"""Bytes for both passes over a tile that is not asked for (2.5 GiB): larger tiles save little time."""
+IMAGES = 12
+"""Arrays as large as the image beside the optimiser's: the image, the best one, the gradient, both inputs, what the
+total variation and an update need on the way."""
+LEAST_HISTORY = 2
+"""The fewest pairs that L-BFGS is cut down to."""
+GIBIBYTE = 2**30
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What decides how much memory a problem takes.
+
+    `image` and `style` are (height, width) in pixels, `content` the content features' shapes; `itemsize` is the bytes
+    of a number, `workspace` how many arrays as large as the network's largest layer the framework takes on the way.
+    """
+
+    recipe: Recipe
+    widths: Sequence[int]
+    image: tuple[int, int]
+    style: tuple[int, int]
+    itemsize: int
+    content: Sequence[Shape]
+    workspace: int
+
+    def network(self, height: int, width: int) -> int:
+        """Return the bytes for both passes of the network over an image of height x width pixels.
+
+        A layer's rectified output is kept for the way back, and so is every pooling's; a pooling with maxima keeps
+        which they are as well.
+        """
+        layers = [
+            self.widths[vgg19.block_of(layer) - 1] * math.prod(-(-side // _steps(layer)) for side in (height, width))
+            for layer in vgg19.layers_to(self.recipe.taps)
+            if not layer.startswith("conv") or layer in self.recipe.taps
+        ]
+        largest = self.widths[0] * height * width
+        return self.itemsize * (sum(layers) + self.workspace * largest)
+
+    def tile(self, side: int) -> int:
+        """Return the bytes for both passes over the largest tile of either image."""
+        wide = side + 2 * tiles.margin(self.recipe.taps)
+        return max(self.network(min(height, wide), min(width, wide)) for height, width in (self.image, self.style))
+
+    def tiled(self, side: int) -> int:
+        """Return the bytes for both passes over the largest tile, and for the content features that are kept."""
+        return self.tile(side) + (self.kept if self.keeps_content else 0)
+
+    @property
+    def whole(self) -> int:
+        """The bytes for both passes over a whole image, and for the content features."""
+        return max(self.network(*self.image), self.network(*self.style)) + self.kept
+
+    @property
+    def kept(self) -> int:
+        """The bytes of the content features."""
+        return self.itemsize * sum(shape.channels * shape.positions for shape in self.content)
+
+    @property
+    def keeps_content(self) -> bool:
+        """Whether a tiled problem keeps its content features."""
+        return self.kept <= KEPT
+
+    @property
+    def pixels(self) -> int:
+        """The bytes of one array as large as the image."""
+        return self.itemsize * math.prod(self.image) * vgg19.IMAGE_CHANNELS
+
+    @property
+    def history(self) -> int:
+        """The pairs that L-BFGS comes to remember; 0 for another optimiser."""
+        optimizer = self.recipe.optimizer
+        return min(optimizer.history, self.recipe.steps) if isinstance(optimizer, LBFGS) else 0
+
+    def state(self, history: int) -> int:
+        """Return the bytes of what is as large as the image, Adam's moments or so many pairs of L-BFGS included."""
+        moments = 2 if isinstance(self.recipe.optimizer, Adam) else 0
+        return self.pixels * (IMAGES + moments + 2 * history)
+
+
+def _steps(layer: str) -> int:
+    return vgg19.stride(layer) * (2 if layer.startswith("pool") else 1)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a problem is computed, and why.
+
+    `tile` is the tiles' side in pixels, or None; `keeps_content` whether they keep the content features; `history` the
+    pairs that L-BFGS is cut down to, or None; `reasons` and `warnings` are for a person to read.
+    """
+
+    tile: int | None = None
+    keeps_content: bool = True
+    history: int | None = None
+    reasons: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def adapted(self, recipe: Recipe) -> Recipe:
+        """Return the recipe with the history cut down."""
+        if self.history is None or not isinstance(recipe.optimizer, LBFGS):
+            return recipe
+        return recipe.model_copy(update={"optimizer": recipe.optimizer.model_copy(update={"history": self.history})})
+
+
+def plan(needs: Needs, tile: tiles.Tile, free: int) -> Plan:
+    """Return how to compute a problem when `free` bytes are free.
+
+    `auto` does without tiles where the whole image fits, and else takes the largest that fit, and no more than TILE.
+    Tiles change no number and the history does, so it is cut down only where nothing else helps.
+    """
+    ours = int(free * SHARE)
+    room = ours - needs.state(needs.history)
+    reasons = []
+    side = None if isinstance(tile, str) else tile
+    if tile == "auto" and needs.whole > room:
+        side = _fitting_tile(needs, ours)
+        height, width = needs.image
+        total = needs.whole + needs.state(needs.history)
+        reasons.append(
+            f"{width} x {height} px would take about {_gibibytes(total)} of {_gibibytes(free)} that are free; "
+            f"computed in tiles of {side} px (--tile off never tiles)"
+        )
+    room -= needs.whole if side is None else needs.tiled(side)
+    chosen = Plan(side, needs.keeps_content, None, tuple(reasons))
+    pairs = needs.history + min(0, room // (2 * needs.pixels))
+    if pairs >= needs.history or needs.history <= LEAST_HISTORY:
+        return chosen
+    pairs = max(LEAST_HISTORY, pairs)
+    warning = (
+        f"{needs.history} pairs of L-BFGS would take {_gibibytes(2 * needs.history * needs.pixels)}; "
+        f"it keeps {pairs}, which changes the result; --optimizer adam needs less"
+    )
+    return dataclasses.replace(chosen, history=pairs, warnings=(warning,))
+
+
+def _fitting_tile(needs: Needs, room: int) -> int:
+    # A history that does not fit beside the smallest tile is cut down anyway, and then not for the sake of small tiles.
+    for pairs in (needs.history, min(needs.history, LEAST_HISTORY)):
+        for side in tiles.CHOICES:
+            if needs.tile(side) <= TILE and needs.tiled(side) + needs.state(pairs) <= room:
+                return side
+    return tiles.CHOICES[-1]
+
+
+def _gibibytes(count: int) -> str:
+    return f"{count / GIBIBYTE:.1f} GiB"
+
+
+def free_on_host() -> int:
+    """Return the bytes of main memory that this process may still take: what is there, or its control group's limit."""
+    free = int(psutil.virtual_memory().available)
+    try:
+        group = Path("/proc/self/cgroup").read_text().partition("0::/")[2].strip()
+        folder = Path("/sys/fs/cgroup", group)
+        limit = (folder / "memory.max").read_text().strip()
+        used = int((folder / "memory.current").read_text())
+        files = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())["inactive_file"]
+    except (OSError, KeyError):
+        return free
+    # Inactive pages of files count as used, and are given up when memory is wanted.
+    return free if limit == "max" else max(0, min(free, int(limit) - used + int(files)))

@@ -1,0 +1,34 @@
+"""Memory as TensorFlow has it: what is free, what an error says, what can be given back."""
+
+import gc
+
+import tensorflow as tf
+from tensorflow.python.client import device_lib
+
+from nst_spec.memory import free_on_host
+
+WORKSPACE = 14
+"""Arrays as large as the largest layer that a pass back takes beside what the pass forth has kept.
+
+On a CPU, the gradient of a convolution lays out all its windows, nine times a layer.
+"""
+
+
+def free(device: str) -> int:
+    """Return the bytes that are free on a device, those included that TensorFlow holds in stock."""
+    if device == "cpu":
+        return free_on_host()
+    # TensorFlow tells nowhere else what it may take of a GPU.
+    limit = next(found.memory_limit for found in device_lib.list_local_devices() if found.device_type == "GPU")
+    return int(limit - tf.config.experimental.get_memory_info("GPU:0")["current"])
+
+
+def release(device: str) -> None:
+    """Give back what nothing refers to any more."""
+    del device
+    gc.collect()
+
+
+def ran_out(error: BaseException) -> bool:
+    """Return whether the error says that memory has run out, the host's or the device's."""
+    return isinstance(error, MemoryError | tf.errors.ResourceExhaustedError)

@@ -1,0 +1,170 @@
+"""The objective tile by tile: bounded activations, the same losses and gradient; nst_spec.tiles says why."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from nst_spec import backend as protocol
+from nst_spec import tiles, vgg19
+from nst_spec.errors import NstError
+from nst_spec.memory import Plan
+from nst_tf import losses
+from nst_tf.objective import Objective
+
+Tensors = Mapping[str, tf.Tensor]
+"""Tensors by tap."""
+
+
+class TiledObjective(Objective):
+    """A problem whose networks see one tile at a time; nst_spec.backend.Objective."""
+
+    def __init__(self, problem: protocol.Problem, plan: Plan, *, dtype: str, network_dtype: str, device: str) -> None:
+        widths = vgg19.widths_of(problem.weights.arrays)
+        self._channels = {tap: widths[vgg19.block_of(tap) - 1] for tap in problem.recipe.taps}
+        self._graphs: dict[tuple[str, ...], Callable[[tf.Tensor, Tensors], Tensors]] = {}
+        super().__init__(problem, plan, dtype=dtype, network_dtype=network_dtype, device=device)
+        # A graph for a tile, and a loop in Python over the tiles: each gives its memory back before the next.
+        self.loss_and_gradient = self._loss_and_gradient
+        self._share = tf.function(self._share_of_tile, input_signature=self._share_signature())
+        self._total_variation = tf.function(self._tv_and_gradient)
+
+    def pieces(self, image: tf.Tensor) -> tuple[tiles.Piece, ...]:
+        """Return the tiles of an image (1, H, W, 3)."""
+        height, width = image.shape[1:3]
+        return tiles.split(height, width, self.plan.tile, self.recipe.taps)
+
+    def owned(self, crop: tf.Tensor, piece: tiles.Piece, taps: Sequence[str]) -> dict[str, tf.Tensor]:
+        """Return the features that a tile owns, for its crop of the variable."""
+        key = tuple(taps)
+        if key not in self._graphs:
+            graph = tf.function(
+                lambda crop, bounds: self._owned(crop, bounds, key), input_signature=self._signature(key)
+            )
+            self._graphs[key] = graph
+        return self._graphs[key](crop, self._bounds(piece, key))
+
+    def _signature(self, taps: Sequence[str]) -> tuple[tf.TensorSpec, dict[str, tf.TensorSpec]]:
+        # Sizes unknown, so that one graph serves every tile.
+        crop = tf.TensorSpec((1, None, None, vgg19.IMAGE_CHANNELS), self.dtype)
+        return crop, {tap: tf.TensorSpec((4,), tf.int32) for tap in taps}
+
+    def _bounds(self, piece: tiles.Piece, taps: Sequence[str]) -> dict[str, tf.Tensor]:
+        owned = {tap: piece.owned(tap, self.recipe.pooling.rounding) for tap in taps}
+        return {tap: tf.constant([end for s in both for end in (s.start, s.stop)]) for tap, both in owned.items()}
+
+    def _owned(self, crop: tf.Tensor, bounds: Tensors, taps: Sequence[str]) -> dict[str, tf.Tensor]:
+        with tf.device(self.device):
+            features = self.features(self.to_network(crop), taps)
+            owned = {}
+            for tap in taps:
+                top, bottom, left, right = tf.unstack(bounds[tap])
+                owned[tap] = features[tap][:, top:bottom, left:right]
+            return owned
+
+    def content_features(self, image: tf.Tensor) -> dict[str, tuple[tuple[tf.Tensor, ...], float]]:
+        """Return the variable's features at the content taps by tile, each tap's with its energy.
+
+        There are none where they are too large to keep; the image is kept instead.
+        """
+        self.content = None if self.plan.keeps_content else image
+        taps = list(self.recipe.content.taps)
+        kept: dict[str, list[tf.Tensor]] = {tap: [] for tap in taps}
+        energies = dict.fromkeys(taps, 0.0)
+        for piece in self.pieces(image):
+            for tap, features in self.owned(image[:, *piece.crop], piece, taps).items():
+                energies[tap] += float(tf.reduce_sum(tf.square(features)))
+                if self.plan.keeps_content:
+                    kept[tap].append(features)
+        return {tap: (tuple(kept[tap]), energies[tap]) for tap in taps}
+
+    def grams(self, image: tf.Tensor, divisors: Mapping[str, float]) -> dict[str, tf.Tensor]:
+        """Return the variable's Gram matrices, without a gradient, at the taps that have a divisor."""
+        return self._rounded(self._sums(image, self.pieces(image), divisors))
+
+    def _sums(
+        self, image: tf.Tensor, pieces: Iterable[tiles.Piece], divisors: Mapping[str, float]
+    ) -> dict[str, NDArray[np.float64]]:
+        # In double precision: sums over many tiles must not lose what a sum over all positions at once would keep.
+        sums = {tap: np.zeros((self._channels[tap],) * 2) for tap in divisors}
+        for piece in pieces if divisors else ():
+            for tap, features in self.owned(image[:, *piece.crop], piece, list(divisors)).items():
+                sums[tap] += losses.gram(features, divisors[tap]).numpy()
+        return sums
+
+    def _rounded(self, sums: Mapping[str, NDArray[np.float64]]) -> dict[str, tf.Tensor]:
+        return {tap: tf.constant(total, self.dtype) for tap, total in sums.items()}
+
+    def _loss_and_gradient(self, variable: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
+        """Return the terms' values, the gradient of the total loss by the variable, and the Gram matrices."""
+        with tf.device(self.device):
+            *others, last = enumerate(self.pieces(variable))
+            divisors = {tap: target.divisor for tap, target in self.style_targets.items()}
+            sums = self._sums(variable, (piece for _, piece in others), divisors)
+            tv, slope = self._total_variation(variable)
+            gradient = tf.Variable(slope)
+            content = np.zeros(len(self.content_targets))
+            # The last tile completes the Gram matrices, so its way forth serves both passes.
+            for number, piece in (last, *others):
+                missing = tf.constant(piece is last[1])
+                targets = self._content_targets(number, piece)
+                bounds = self._bounds(piece, self.network.taps)
+                values, share, own = self._share(
+                    variable[:, *piece.crop], bounds, targets, self._rounded(sums), missing
+                )
+                if piece is last[1]:
+                    sums = {tap: sums[tap] + gram.numpy() for tap, gram in own.items()}
+                window = gradient[:, *piece.crop]
+                window.assign(window + share)
+                content += values[: len(content)].numpy()
+            values = tf.concat([content.astype(self.dtype), values[len(content) :], [tv]], axis=0)
+            return values, gradient.value(), self._rounded(sums)
+
+    def _share_signature(self) -> tuple[tf.TensorSpec | dict[str, tf.TensorSpec], ...]:
+        content = {tap: tf.TensorSpec((1, None, None, self._channels[tap]), self.dtype) for tap in self.content_targets}
+        grams = {tap: tf.TensorSpec((self._channels[tap],) * 2, self.dtype) for tap in self.style_targets}
+        return *self._signature(self.network.taps), content, grams, tf.TensorSpec((), tf.bool)
+
+    def _share_of_tile(
+        self, crop: tf.Tensor, bounds: Tensors, targets: Tensors, sums: Tensors, missing: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, Tensors]:
+        """Return the terms' values, the crop's share of the gradient, and the tile's own Gram matrices.
+
+        `sums` are the image's Gram matrices, from which the tile's own may be missing.
+        """
+        with tf.device(self.device), tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(crop)
+            features = self._owned(crop, bounds, self.network.taps)
+            own = {tap: losses.gram(features[tap], t.divisor) for tap, t in self.style_targets.items()}
+            # The whole image's Gram matrices, of which this tile's share is all that the gradient sees.
+            counted = {tap: tf.where(missing, tf.zeros_like(gram), tf.stop_gradient(gram)) for tap, gram in own.items()}
+            grams = {tap: sums[tap] + (own[tap] - counted[tap]) for tap in own}
+            content = [
+                losses.squared_error(features[tap], targets[tap], t.factor) for tap, t in self.content_targets.items()
+            ]
+            style = [losses.squared_error(grams[tap], t.gram, t.factor) for tap, t in self.style_targets.items()]
+            values = tf.stack([*content, *style])
+            total = tf.tensordot(values, self.coefficients[:-1], axes=1)
+        return values, tape.gradient(total, crop), own
+
+    def _content_targets(self, number: int, piece: tiles.Piece) -> dict[str, tf.Tensor]:
+        if self.plan.keeps_content:
+            return {tap: target.features[number] for tap, target in self.content_targets.items()}
+        return self.owned(self.content[:, *piece.crop], piece, list(self.content_targets))
+
+    def _tv_and_gradient(self, variable: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.device(self.device):
+            form = self.recipe.tv.form
+            # A recipe without the term is still told its value.
+            if not self.recipe.tv.weight:
+                return losses.total_variation(variable, form), tf.zeros_like(variable)
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(variable)
+                value = losses.total_variation(variable, form)
+                total = value * self.coefficients[-1]
+            return value, tape.gradient(total, variable)
+
+    def passes(self, image: protocol.Image) -> protocol.Passes:
+        """Raise NstError: layer by layer is for the whole image."""
+        raise NstError("both passes layer by layer: expected an untiled objective; use tile off")

@@ -1,0 +1,37 @@
+"""Memory as PyTorch has it: what is free, what an error says, what can be given back."""
+
+import gc
+
+import torch
+
+from nst_spec.memory import free_on_host
+
+WORKSPACE = 6
+"""Arrays as large as the largest layer that a pass back takes beside what the pass forth has kept."""
+SHORT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "bad_alloc")
+"""What the RuntimeErrors say that a CPU's allocator, an MPS device and a library beneath raise."""
+
+
+def free(device: str) -> int:
+    """Return the bytes that are free on a device, those included that PyTorch holds in stock."""
+    if device == "cuda":
+        return int(torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated())
+    if device == "mps":
+        return int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
+    return free_on_host()
+
+
+def release(device: str) -> None:
+    """Give back what nothing refers to any more."""
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+    elif device == "mps":
+        torch.mps.empty_cache()
+
+
+def ran_out(error: BaseException) -> bool:
+    """Return whether the error says that memory has run out, the host's or the device's."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in SHORT_OF_MEMORY)

@@ -1,0 +1,125 @@
+"""The objective tile by tile: bounded activations, the same losses and gradient; nst_spec.tiles says why."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from nst_spec import backend as protocol
+from nst_spec import tiles
+from nst_spec.errors import NstError
+from nst_torch import losses
+from nst_torch.objective import Objective
+
+Tensors = Mapping[str, Tensor]
+"""Tensors by tap."""
+
+
+class TiledObjective(Objective):
+    """A problem whose networks see one tile at a time; nst_spec.backend.Objective."""
+
+    def pieces(self, image: Tensor) -> tuple[tiles.Piece, ...]:
+        """Return the tiles of an image (1, 3, H, W)."""
+        height, width = image.shape[2:]
+        return tiles.split(height, width, self.plan.tile, self.recipe.taps)
+
+    def owned(self, crop: Tensor, piece: tiles.Piece, taps: Sequence[str]) -> dict[str, Tensor]:
+        """Return the features that a tile owns, for its crop of the variable."""
+        features = self.features(self.to_network(crop), taps)
+        rounding = self.recipe.pooling.rounding
+        return {tap: features[tap][:, :, *piece.owned(tap, rounding)] for tap in taps}
+
+    def content_features(self, image: Tensor) -> dict[str, tuple[tuple[Tensor, ...], float]]:
+        """Return the variable's features at the content taps by tile, each tap's with its energy.
+
+        There are none where they are too large to keep; the image is kept instead.
+        """
+        self.content = None if self.plan.keeps_content else image
+        taps = list(self.recipe.content.taps)
+        kept: dict[str, list[Tensor]] = {tap: [] for tap in taps}
+        energies = dict.fromkeys(taps, 0.0)
+        for piece in self.pieces(image):
+            for tap, features in self.owned(image[:, :, *piece.crop], piece, taps).items():
+                energies[tap] += float(features.square().sum())
+                if self.plan.keeps_content:
+                    kept[tap].append(features.clone())
+        return {tap: (tuple(kept[tap]), energies[tap]) for tap in taps}
+
+    def grams(self, image: Tensor, divisors: Mapping[str, float]) -> dict[str, Tensor]:
+        """Return the variable's Gram matrices, without a gradient, at the taps that have a divisor."""
+        return self._rounded(self._sums(image, self.pieces(image), divisors))
+
+    @torch.no_grad()
+    def _sums(self, image: Tensor, pieces: Iterable[tiles.Piece], divisors: Mapping[str, float]) -> dict[str, Tensor]:
+        sums = {tap: self.like.new_zeros((), dtype=self._wide) for tap in divisors}
+        for piece in pieces if divisors else ():
+            for tap, features in self.owned(image[:, :, *piece.crop], piece, list(divisors)).items():
+                sums[tap] = sums[tap] + losses.gram(features, divisors[tap])
+        return sums
+
+    @property
+    def _wide(self) -> torch.dtype:
+        # Sums over many tiles must not lose what a sum over all positions at once would keep.
+        return self.like.dtype if self.like.device.type == "mps" else torch.float64
+
+    def _rounded(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {tap: total.to(self.like.dtype) for tap, total in sums.items()}
+
+    def loss_and_gradient(self, variable: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Return the terms' values, the gradient of the total loss by the variable, and the Gram matrices."""
+        x = variable.detach()
+        *others, last = enumerate(self.pieces(x))
+        divisors = {tap: target.divisor for tap, target in self.style_targets.items()}
+        sums = self._sums(x, (piece for _, piece in others), divisors)
+        tv, gradient = self._total_variation(x)
+        content = x.new_zeros(len(self.content_targets), dtype=self._wide)
+        # The last tile completes the Gram matrices, so its way forth serves both passes.
+        for number, piece in (last, *others):
+            missing = piece is last[1]
+            targets = self._content_targets(number, piece)
+            values, share, own = self._share(x[:, :, *piece.crop], piece, targets, self._rounded(sums), missing)
+            if missing:
+                sums = {tap: sums[tap] + gram for tap, gram in own.items()}
+            gradient[:, :, *piece.crop] += share
+            content += values[: len(content)]
+        values = torch.cat([content.to(x.dtype), values[len(content) :], tv[None]])
+        return values, gradient, self._rounded(sums)
+
+    def _share(
+        self, crop: Tensor, piece: tiles.Piece, targets: Tensors, sums: Tensors, missing: bool
+    ) -> tuple[Tensor, Tensor, Tensors]:
+        """Return the terms' values, the crop's share of the gradient, and the tile's own Gram matrices.
+
+        `sums` are the image's Gram matrices, from which the tile's own may be missing.
+        """
+        crop = crop.clone().requires_grad_(True)
+        features = self.owned(crop, piece, self.network.taps)
+        own = {tap: losses.gram(features[tap], t.divisor) for tap, t in self.style_targets.items()}
+        # The whole image's Gram matrices, of which this tile's share is all that the gradient sees.
+        grams = {tap: sums[tap] + (gram if missing else gram - gram.detach()) for tap, gram in own.items()}
+        content = [
+            losses.squared_error(features[tap], targets[tap], t.factor) for tap, t in self.content_targets.items()
+        ]
+        style = [losses.squared_error(grams[tap], t.gram, t.factor) for tap, t in self.style_targets.items()]
+        values = torch.stack([*content, *style])
+        (share,) = torch.autograd.grad(values @ self.coefficients[:-1], crop)
+        return values.detach(), share, {tap: gram.detach() for tap, gram in own.items()}
+
+    def _content_targets(self, number: int, piece: tiles.Piece) -> dict[str, Tensor]:
+        if self.plan.keeps_content:
+            return {tap: target.features[number] for tap, target in self.content_targets.items()}
+        with torch.no_grad():
+            return self.owned(self.content[:, :, *piece.crop], piece, list(self.content_targets))
+
+    def _total_variation(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        # A recipe without the term is still told its value.
+        if not self.recipe.tv.weight:
+            return losses.total_variation(x, self.recipe.tv.form), torch.zeros_like(x)
+        x = x.clone().requires_grad_(True)
+        value = losses.total_variation(x, self.recipe.tv.form)
+        (gradient,) = torch.autograd.grad(value * self.coefficients[-1], x)
+        return value.detach(), gradient
+
+    def passes(self, image: protocol.Image) -> protocol.Passes:
+        """Raise NstError: layer by layer is for the whole image."""
+        raise NstError("both passes layer by layer: expected an untiled objective; use tile off")

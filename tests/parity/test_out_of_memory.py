@@ -1,0 +1,112 @@
+"""Where memory runs out a run goes on: in smaller tiles from the same step, or with a shorter history."""
+
+import importlib
+
+import numpy as np
+import pytest
+
+from nst_spec import backend as backends
+from nst_spec import recipe, run, weights
+from nst_spec.errors import NstError
+from nst_spec.images import Picture
+from nst_spec.run import Inputs
+from tests.conftest import relative, smooth_image
+
+
+def errors(backend_name):
+    """What the framework raises where memory runs out."""
+    if backend_name == "torch":
+        import torch
+
+        return [
+            torch.OutOfMemoryError("CUDA out of memory"),
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+            MemoryError(),
+        ]
+    import tensorflow as tf
+
+    return [tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"), MemoryError()]
+
+
+@pytest.fixture
+def failing(backend_name, monkeypatch):
+    """Let a method of the backend's descents fail where a condition on the tile and the number of the call holds."""
+    descent = importlib.import_module(f"nst_{backend_name}.objective").Descent
+
+    def install(method, condition, error):
+        original, tiles = getattr(descent, method), []
+
+        def attempt(self):
+            tiles.append(self.objective.plan.tile)
+            if condition(tiles[-1], len(tiles)):
+                raise error
+            return original(self)
+
+        monkeypatch.setattr(descent, method, attempt)
+        return tiles
+
+    return install
+
+
+@pytest.fixture
+def inputs():
+    pictures = [Picture(smooth_image(160, 112, seed), f"{seed}.png", "") for seed in (1, 2)]
+    return Inputs(*pictures, weights.random_weights((4, 6, 8, 8, 8)), "caffe")
+
+
+def quick(**settings):
+    sizes = {"size.rule": "long-edge", "size.pixels": 160, "scales": [{"fraction": 1.0, "steps": 5}]}
+    return recipe.override(recipe.load("default"), sizes | settings)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_run_goes_on_in_smaller_tiles_from_the_same_step(number, backend_name, device, failing, inputs):
+    if number >= len(errors(backend_name)):
+        pytest.skip("the framework has fewer such errors")
+    expected = run.run(backends.load(backend_name, device=device, dtype="float64"), quick(), inputs)
+    tiles = failing("evaluate", lambda tile, call: tile == 256 and call == 3, errors(backend_name)[number])
+    heard = []
+    backend = backends.load(backend_name, device=device, dtype="float64", tile=256)
+    outcome = run.run(backend, quick(), inputs, warn=heard.append)
+    # The third step fails and is taken again, with image and Adam's moments as they were.
+    assert tiles == [256, 256, 256, 128, 128, 128]
+    assert heard == ["out of memory; going on from the last step in tiles of 128 px"]
+    assert outcome.plan.tile == 128
+    assert relative(outcome.image, expected.image) <= 1e-10
+    np.testing.assert_allclose([step.total for step in outcome.losses], [step.total for step in expected.losses])
+
+
+def test_tiles_are_not_halved_for_ever(backend_name, device, failing, inputs):
+    tiles = failing("evaluate", lambda tile, call: True, errors(backend_name)[0])
+    with pytest.raises(NstError, match=r"out of memory in tiles of 64 px; a smaller --size needs less"):
+        run.run(backends.load(backend_name, device=device, tile=256), quick(), inputs)
+    assert tiles == [256, 128, 64]
+
+
+def test_off_never_tiles(backend_name, device, failing, inputs):
+    failing("evaluate", lambda tile, call: True, errors(backend_name)[0])
+    with pytest.raises(NstError, match=r"out of memory in 160 px.*--tile auto"):
+        run.run(backends.load(backend_name, device=device, tile="off"), quick(), inputs)
+
+
+def test_another_error_is_not_mistaken_for_it(backend_name, device, failing, inputs):
+    failing("evaluate", lambda tile, call: True, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match="shapes"):
+        run.run(backends.load(backend_name, device=device), quick(), inputs)
+
+
+def test_a_history_too_long_for_memory_is_halved(backend_name, device, failing, inputs):
+    failing("update", lambda tile, call: call == 5, errors(backend_name)[0])
+    heard = []
+    chosen = quick(scales=[{"fraction": 1.0, "steps": 8}], **{"optimizer.kind": "lbfgs"})
+    outcome = run.run(backends.load(backend_name, device=device, dtype="float64"), chosen, inputs, warn=heard.append)
+    assert heard == ["out of memory; L-BFGS begins anew and keeps 2 pairs, which changes the result"]
+    assert outcome.plan.history == 2
+    assert len(outcome.losses) == 8
+    assert outcome.losses[-1].total < outcome.losses[0].total
+
+
+def test_adam_has_no_history_to_cut_down(backend_name, device, failing, inputs):
+    failing("update", lambda tile, call: True, errors(backend_name)[0])
+    with pytest.raises(NstError, match=r"out of memory for the optimiser's step"):
+        run.run(backends.load(backend_name, device=device), quick(), inputs)

@@ -1,0 +1,79 @@
+"""What is done about memory: tiles where the image does not fit, and a shorter history where that is not enough."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nst_spec import memory, recipe, vgg19
+from nst_spec.losses import Shape
+
+GIB = 2**30
+quick = settings(max_examples=100, deadline=None, derandomize=True)
+
+
+def needs(side, name="default", workspace=6, **changed):
+    chosen = recipe.override(recipe.load(name), changed)
+    content = [
+        Shape(vgg19.WIDTHS[vgg19.block_of(tap) - 1], vgg19.map_side(tap, side, "floor") ** 2, side**2)
+        for tap in chosen.content.taps
+    ]
+    return memory.Needs(chosen, vgg19.WIDTHS, (side, side), (side, side), 4, content, workspace)
+
+
+def test_the_estimate_by_hand():
+    one_layer = needs(100, workspace=0, **{"content.taps": "relu1_1", "style.taps": "relu1_1"})
+    assert one_layer.network(100, 100) == 4 * 64 * 100 * 100
+    # Adam's two moments beside twelve arrays of the image's size, three channels each.
+    assert one_layer.state(0) == 14 * 4 * 3 * 100 * 100
+    # relu4_2: 512 channels, one position to 8 x 8 px.
+    assert needs(4096).kept == 2**29
+    assert needs(4096).keeps_content
+    assert not needs(8192).keeps_content
+
+
+def test_an_image_that_fits_is_not_tiled():
+    assert memory.plan(needs(512), "auto", 8 * GIB) == memory.Plan()
+
+
+def test_an_image_that_does_not_fit_is_tiled_and_the_run_says_why():
+    plan = memory.plan(needs(4096), "auto", 16 * GIB)
+    assert plan.tile == 768
+    assert plan.warnings == ()
+    (reason,) = plan.reasons
+    assert reason.startswith("4096 x 4096 px would take about ")
+    assert "of 16.0 GiB that are free; computed in tiles of 768 px (--tile off never tiles)" in reason
+
+
+def test_asking_wins_over_the_estimate():
+    assert memory.plan(needs(4096), "off", GIB).tile is None
+    assert memory.plan(needs(256), 64, 64 * GIB).tile == 64
+
+
+@quick
+@given(st.integers(16, 9000), st.integers(1, 64 * 1024), st.integers(1, 64 * 1024))
+def test_more_memory_never_makes_smaller_tiles(side, first, second):
+    wanted = needs(side)
+    less, more = (memory.plan(wanted, "auto", free * 2**20).tile for free in sorted((first, second)))
+    assert more is None or (less is not None and more >= less)
+
+
+@pytest.mark.parametrize("name", ["gatys2016", "gatys-notebook"])
+def test_the_history_is_cut_down_only_where_tiles_are_not_enough(name):
+    small = memory.plan(needs(512, name), "auto", 16 * GIB)
+    assert (small.history, small.warnings) == (None, ())
+    # 200 arrays of 192 MiB each would be 37.5 GiB.
+    plan = memory.plan(needs(4096, name, steps=500), "auto", 16 * GIB)
+    assert plan.tile == 768
+    assert 10 <= plan.history <= 30
+    assert "100 pairs of L-BFGS would take 37.5 GiB" in plan.warnings[0]
+    adapted = plan.adapted(recipe.load(name))
+    assert adapted.optimizer.history == plan.history
+    assert recipe.load(name).optimizer.history == 100
+    # No more pairs are remembered than there are steps.
+    assert memory.plan(needs(4096, name, steps=3), "auto", 16 * GIB).history is None
+
+
+def test_what_is_free_is_some_of_what_there_is():
+    import psutil
+
+    assert 0 < memory.free_on_host() <= psutil.virtual_memory().total
