@@ -50,7 +50,10 @@ def record(
     problem = run.problem_at(stage, recipe, inputs, backend.dtype)
     nudges = CLOSER_LOOK if closer else 1
     # As many nudges, as many seeds: a second look judges another image.
-    judged = _blend(problem, inputs, seed=nudges) if image is None else images.fitted(image, *stage.content_size)
+    if image is None:
+        judged = _blend(problem, inputs, seed=nudges)
+    else:
+        judged = stage.on_canvas(images.fitted(image, *stage.content_size))
     judged = judged.astype(backend.dtype)
     objective = backend.objective(problem)
     passes, evaluation = objective.passes(judged), objective.evaluate(judged)
@@ -63,7 +66,7 @@ def record(
         recipe=recipes.as_record(recipe),
         **inputs.record(),
         pixels={name: images.sha256_of_pixels(arrays[name]) for name in PIXELS if name in arrays},
-        content_size=stage.content_size,
+        content_size=stage.canvas_size,
         style_size=stage.style_size,
         shapes={layer: output.shape for layer, output in passes.outputs.items()},
     )
@@ -150,8 +153,9 @@ def _energy(values: Array) -> float:
 
 
 def _runs(backend: Backend, recipe: Recipe, inputs: Inputs, every: int, nudges: int) -> dict[str, Array]:
-    first = run.problem_at(run.plan(recipe, inputs.content, inputs.style)[0], recipe, inputs, backend.dtype)
-    start = run.initial_image(recipe, inputs, first).astype(backend.dtype)
+    stage = run.plan(recipe, inputs.content, inputs.style)[0]
+    first = run.problem_at(stage, recipe, inputs, backend.dtype)
+    start = run.initial_image(recipe, inputs, first, stage).astype(backend.dtype)
     found = {f"run/{name}": array for name, array in _one_run(backend, recipe, inputs, every, start, None).items()}
     for units in range(1, nudges + 1):
         # At every step and not at the start alone, since backends round at every step: a single offset, which a

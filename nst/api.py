@@ -76,7 +76,8 @@ class Result:
 class Judgement:
     """An image judged by a recipe, before any step.
 
-    `evaluation` has losses, gradient (H, W, 3), Gram matrices and their targets; `record` says what was evaluated.
+    `evaluation` has losses, gradient (H, W, 3), Gram matrices and their targets; `record` says what was evaluated. The
+    gradient is that of the whole canvas, the recipe's margin included.
     """
 
     evaluation: Evaluation
@@ -251,14 +252,14 @@ def evaluate(
     problem = run.problem_at(finest, stepless, prepared.inputs, prepared.backend.dtype)
     width, height = finest.content_size
     if picture is None:
-        pixels = run.initial_image(prepared.recipe, prepared.inputs, problem)
+        pixels: NDArray[np.floating] = run.initial_image(prepared.recipe, prepared.inputs, problem, finest)
     else:
         own_height, own_width = picture.pixels.shape[:2]
         if abs(own_width * height / (own_height * width) - 1) > ASPECT_TOLERANCE:
             overrides.get("warn", _to_stderr)(
                 f"{picture.name}: {own_width} x {own_height} px is stretched to the run's {width} x {height} px"
             )
-        pixels = images.fitted(picture.pixels, width, height)
+        pixels = finest.on_canvas(images.fitted(picture.pixels, width, height))
     objective = prepared.backend.objective(problem)
     for reason in objective.plan.reasons:
         prepared.say(reason)

@@ -55,12 +55,17 @@ class Pooling(Part):
 
 
 class Size(Part):
-    """The finest scale's size in pixels and the rules that make it from an image's own size (see sizes.py)."""
+    """The finest scale's size in pixels and the rules that make it from an image's own size (see sizes.py).
+
+    `margin`: so many pixels of the content image's reflection are painted around it at every scale and cut off in the
+    end. A network's zero padding distorts what it sees at the border, and the optimiser answers with odd colours there.
+    """
 
     rule: Annotated[str, _one_of(RESIZE_RULES)]
     pixels: Pixels
     style_rule: Annotated[str, _one_of(STYLE_RULES)] = "own"
     style_scale: Positive = 1.0
+    margin: Annotated[int, Field(ge=0, le=1024)] = 0
 
 
 class Scale(Part):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +91,27 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Stage:
-    """One scale as it is run: its steps and the (width, height) of both images."""
+    """One scale as it is run: its steps, the (width, height) of both images, and the margin around the first."""
 
     steps: int
     content_size: sizes.Size
     style_size: sizes.Size
+    margin: int = 0
+
+    @property
+    def canvas_size(self) -> sizes.Size:
+        """The (width, height) that is painted."""
+        width, height = self.content_size
+        return width + 2 * self.margin, height + 2 * self.margin
+
+    def on_canvas(self, pixels: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Return an image of the content image's size with its reflection around it."""
+        around = (self.margin, self.margin)
+        return np.pad(pixels, (around, around, (0, 0)), mode="symmetric") if self.margin else pixels
+
+    def off_canvas(self, image: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Return a painted image without its margin."""
+        return image[self.margin : -self.margin, self.margin : -self.margin] if self.margin else image
 
 
 def plan(recipe: Recipe, content: images.Picture, style: images.Picture) -> tuple[Stage, ...]:
@@ -124,18 +141,18 @@ def plan(recipe: Recipe, content: images.Picture, style: images.Picture) -> tupl
                 raise NstError(f"{error}; a larger --size helps, or a squarer image ({own})") from error
             continue
         if steps or last:
-            stages.append(Stage(steps, content_size, style_size))
+            stages.append(Stage(steps, content_size, style_size, recipe.size.margin))
         steps = 0
     return tuple(stages)
 
 
 def problem_at(stage: Stage, recipe: Recipe, inputs: Inputs, dtype: str) -> Problem:
-    """Return what is minimised at a scale, its images in the run's precision.
+    """Return what is minimised at a scale, its images in the run's precision, the content image with its margin.
 
     Raises NstError when the weight set ends before the deepest tap.
     """
     check_weights(recipe, inputs.weights)
-    content = images.fitted(inputs.content.pixels, *stage.content_size).astype(dtype)
+    content = stage.on_canvas(images.fitted(inputs.content.pixels, *stage.content_size)).astype(dtype)
     style = images.fitted(inputs.style.pixels, *stage.style_size).astype(dtype)
     return Problem(recipe, inputs.weights, inputs.preprocessing, content, style)
 
@@ -149,8 +166,8 @@ def check_weights(recipe: Recipe, weights: WeightSet) -> None:
             )
 
 
-def initial_image(recipe: Recipe, inputs: Inputs, problem: Problem) -> NDArray[np.float64]:
-    """Return the image (H, W, 3) that a run starts from.
+def initial_image(recipe: Recipe, inputs: Inputs, problem: Problem, stage: Stage) -> NDArray[np.float64]:
+    """Return the image (H, W, 3) that a run starts from at a scale.
 
     Noise is the generator's, with the recipe's seed and deviation, in the space that is optimised; it is not clipped.
     """
@@ -163,7 +180,7 @@ def initial_image(recipe: Recipe, inputs: Inputs, problem: Problem) -> NDArray[n
     start = inputs.style if recipe.init.kind == "style" else inputs.start
     if start is None:
         raise NstError("init: expected the image to start from, received none; use --init FILE")
-    return images.fitted(start.pixels, width, height)
+    return np.asarray(stage.on_canvas(images.fitted(start.pixels, *stage.content_size)), np.float64)
 
 
 def run(
@@ -189,17 +206,18 @@ def run(
     stopped = None
     used = Plan()
     stages = plan(recipe, inputs.content, inputs.style)
-    work = np.concatenate([np.full(stage.steps, np.prod(stage.content_size), float) for stage in stages])
+    work = np.concatenate([np.full(stage.steps, np.prod(stage.canvas_size), float) for stage in stages])
     work_done = np.cumsum(work) / work.sum()
     for number, stage in enumerate(stages, start=1):
         problem = problem_at(stage, recipe, inputs, backend.dtype)
         if image is None:
-            image = initial_image(recipe, inputs, problem)
+            image = initial_image(recipe, inputs, problem, stage)
         else:
-            image = images.resample(image, *stage.content_size)
+            image = stage.on_canvas(images.resample(image, *stage.content_size))
             # Lanczos overshoots at edges; a run that clamps never leaves the box.
             image = np.clip(image, 0.0, 1.0) if recipe.clamp == "each-step" else image
         if not stage.steps:
+            image = stage.off_canvas(image)
             break
         image = image.astype(backend.dtype)
         image = disturb(len(history), image) if disturb else image
@@ -209,7 +227,8 @@ def run(
                 history.append(losses)
                 step = len(history)
                 at = (step, len(work_done), number, len(stages), *stage.content_size)
-                asked = on_step and on_step(Progress(*at, losses, float(work_done[step - 1]), descent.image))
+                shown = partial(_shown, descent, stage)
+                asked = on_step and on_step(Progress(*at, losses, float(work_done[step - 1]), shown))
                 if asked and step < len(work_done):
                     stopped = ON_REQUEST
                     break
@@ -222,6 +241,7 @@ def run(
         image = descent.kept() if recipe.result == "best" else descent.image()
         if not np.isfinite(image).all():
             image, stopped = descent.kept(), f"step {len(history)} went out of range; this is the last good image"
+        image = stage.off_canvas(image)
         used = descent.plan
         if stopped:
             break
@@ -232,6 +252,10 @@ def run(
     if recipe.clamp != "none":
         image = np.clip(image, 0.0, 1.0)
     return Outcome(image, tuple(history), stopped, used)
+
+
+def _shown(descent: Descent, stage: Stage) -> Image:
+    return stage.off_canvas(descent.image())
 
 
 def descend(descent: Descent, recipe: Recipe, steps: int) -> Iterator[Losses]:
