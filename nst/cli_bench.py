@@ -55,7 +55,7 @@ def bench(
 
     pythons = {"torch": torch_python, "tf": tf_python}
     chosen, notes = participants(backends, pythons, protocol.PREFERENCE)
-    wanted = _listed("--precisions", precisions, protocol.PRECISIONS)
+    wanted = _listed("--precisions", precisions, [name for name in protocol.PRECISIONS if name != protocol.AUTO])
     sides = [int(word) for word in _listed("--sizes", sizes)]
     this_machine = machine.describe()
     case, settings = _case(given["recipe"], given["weights"], sides[0], offline=given["offline"], quiet=quiet)

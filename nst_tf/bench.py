@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from nst_spec import backend as protocol
-from nst_spec import preprocessing, vgg19
+from nst_spec import generator, preprocessing, vgg19
 from nst_tf.objective import Objective, PixelMap
 
 
@@ -77,8 +77,9 @@ class Workload:
 
     def matrix_product(self, side: int) -> protocol.Work:
         """The product of two (side, side) matrices, in what the network computes in."""
+        numbers = generator.uniform(0, (2, side, side))
         with tf.device(self.device):
-            a, b = (tf.cast(tf.random.uniform((side, side)), self.objective.network_dtype) for _ in range(2))
+            a, b = (tf.constant(matrix, self.objective.network_dtype) for matrix in numbers)
 
         def work() -> tf.Tensor:
             with tf.device(self.device):

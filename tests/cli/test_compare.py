@@ -54,7 +54,7 @@ def test_the_json_is_the_documented_result(nst, trace):
         (["--beta", 11], "recipe beta (10.0 against 11.0)"),
         (["--size", 33], "content size"),
         (["--preprocessing", "imagenet"], "preprocessing (caffe against imagenet)"),
-        (["--recipe", "gatys2016"], "recipe optimizer.kind (adam against lbfgs)"),
+        (["--recipe", "tf-tutorial"], "recipe optimizer.kind (lbfgs against adam)"),
         (["--dtype", "float32"], "dtype"),
     ],
 )

@@ -198,7 +198,7 @@ def test_without_a_run_on_one_side_there_is_none_to_judge(trace, traced):
         ({"beta": 11.0}, r"recipe beta \(11.0 against 10.0\)"),
         ({"size.pixels": 33}, r"content size \(\(33, 26\) against \(32, 26\)\)"),
         ({"dtype": "float32"}, "dtype"),
-        ({"name": "gatys2016"}, "optimizer.kind"),
+        ({"name": "tf-tutorial"}, "optimizer.kind"),
     ],
 )
 def test_traces_of_different_computations_are_refused(settings, message, trace, traced):

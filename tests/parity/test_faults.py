@@ -299,7 +299,11 @@ def test_a_planted_fault_is_caught_and_named(name, backend, backend_name, narrow
     else:
         module = importlib.import_module(f"{package}.backend")
         original = module.Objective
-        monkeypatch.setattr(module, "Objective", lambda problem, **rest: original(fault.change(problem), **rest))
+
+        def changed(problem, *rest, **named):
+            return original(fault.change(problem), *rest, **named)
+
+        monkeypatch.setattr(module, "Objective", changed)
     found = diff(traced(fault, backend(fault.dtype), weight_set), oracle)
     assert not found.ok
     assert (found.first.quantity, found.first.where) == (fault.quantity, fault.where), f"{found.first}: {found.hint}"

@@ -102,7 +102,7 @@ def test_steps_are_shared_out_exactly(steps):
     assert sum(shares) == steps
     assert min(shares) >= 0
     assert shares[-1] > 0 or steps == 0
-    assert changed(steps=600).scales[0].steps == 2 * recipe.load("default").scales[0].steps
+    assert changed(steps=440).scales[0].steps == 2 * recipe.load("default").scales[0].steps
 
 
 @pytest.mark.parametrize(("strength", "alpha", "beta"), [(0.0, 2.0, 0.0), (0.5, 1.0, 1.0), (1.0, 0.0, 2.0)])
