@@ -202,7 +202,9 @@ def test_a_failed_download_leaves_the_cache_as_it_was(manner, before, server, pu
 def test_a_host_that_refuses_is_named_at_once(publish, cache):
     publish(f"http://127.0.0.1:{closed_port()}/{FILE}")
     start = time.monotonic()
-    with pytest.raises(NstError, match=r"cannot be reached: .*refused.*--weights FILE` or `--weights random`"):
+    with pytest.raises(
+        NstError, match=r"cannot be reached: .*refused.*--weights FILE` or `--weights embedded` or `--weights random`"
+    ):
         weights.load("caffe")
     assert time.monotonic() - start < 2
     assert not cache.exists()

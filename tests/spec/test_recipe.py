@@ -119,6 +119,8 @@ def test_a_recipe_adapts_to_a_weight_set_by_its_own_data():
     adapted = recipe.adapted_to(default, "random")
     assert (adapted.content.taps, adapted.beta) == ({"relu1_2": 0.5, "relu2_2": 0.5}, 30.0)
     assert adapted.style == default.style
+    embedded = recipe.adapted_to(default, "embedded")
+    assert (embedded.content.taps, embedded.size.margin) == ({"relu3_2": 1.0}, 16)
     assert not any(recipe.load(name).adapted for name in PUBLISHED)
 
 
@@ -143,7 +145,7 @@ def test_another_optimizer_begins_with_its_own_defaults():
     ("settings", "message"),
     [
         ({"colour": 1}, r"unknown key: received 'colour'; accepted: name, source"),
-        ({"optimizer.momentum": 1}, r"unknown key: received 'optimizer.momentum'; accepted: kind, lr, beta1"),
+        ({"optimizer.momentum": 1}, r"unknown key: received 'optimizer.momentum'; accepted: kind, lr, history"),
         ({"pooling.sort": 1}, r"unknown key: received 'pooling.sort'; accepted: kind, rounding"),
         ({"optimiser.lr": 1}, r"unknown key: received 'optimiser.lr'; accepted: .*optimizer"),
         ({"optimizer.kind": "rmsprop"}, r"optimizer.kind: received 'rmsprop'; accepted: adam, lbfgs, sgd"),
@@ -154,7 +156,7 @@ def test_another_optimizer_begins_with_its_own_defaults():
         ({"size.pixels": 12.5}, r"size.pixels: .*12.5"),
         ({"alpha": "much"}, r"alpha: .*number.*'much'"),
         ({"alpha": -1.0}, r"alpha: .*greater than or equal to 0.*-1"),
-        ({"optimizer.beta1": 1.0}, r"optimizer.beta1: .*less than 1"),
+        ({"optimizer.kind": "adam", "optimizer.beta1": 1.0}, r"optimizer.beta1: .*less than 1"),
         ({"style.taps": "relu9_1"}, r"tap: received 'relu9_1'; accepted: conv1_1"),
         ({"style.taps": "relu1_1=x"}, r"relu1_1: expected a number"),
         ({"steps": -1}, r"steps: expected a whole number"),

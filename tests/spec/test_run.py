@@ -206,3 +206,21 @@ def test_a_disturbance_sees_the_runs_precision_whatever_the_backend_computes_in(
     single = backends.load("reference", dtype="float32")
     run.run(single, quick(), inputs, disturb=lambda step, image: seen.append(image.dtype) or image)
     assert seen == [np.float32] * 7
+
+
+def test_a_margin_is_painted_and_cut_off(inputs):
+    """The canvas is the content image with its reflection around it; the picture and those on the way are without."""
+    plain = recipe.override(recipe.load("udacity2018"), {"size.pixels": 32, "steps": 2})
+    chosen = recipe.override(plain, {"size.margin": 5})
+    [stage] = run.plan(chosen, inputs.content, inputs.style)
+    [bare] = run.plan(plain, inputs.content, inputs.style)
+    content = run.problem_at(stage, chosen, inputs, "float64").content
+    inner = run.problem_at(bare, plain, inputs, "float64").content
+    assert content.shape[:2] == tuple(side + 10 for side in inner.shape[:2])
+    assert np.array_equal(content[5:-5, 5:-5], inner)
+    assert np.array_equal(content[:5], content[9:4:-1])
+    assert np.array_equal(content[:, -5:], content[:, -6:-11:-1])
+    shown = []
+    outcome = run.run(REFERENCE, chosen, inputs, lambda progress: shown.append(progress.image()))
+    assert outcome.image.shape == inner.shape == shown[0].shape
+    assert np.array_equal(np.clip(shown[-1], 0, 1), outcome.image)

@@ -285,7 +285,9 @@ def test_a_file_of_another_format_under_a_known_extension(tmp_path):
 
 
 def test_what_cannot_be_found_names_what_would_be_accepted(tmp_path):
-    with pytest.raises(NstError, match=r"'cafe'; accepted: caffe, torchvision, random, auto, the path of a file"):
+    with pytest.raises(
+        NstError, match=r"'cafe'; accepted: caffe, torchvision, embedded, random, auto, the path of a file"
+    ):
         weights.load("cafe")
     (tmp_path / "w.caffemodel").write_bytes(b"x")
     with pytest.raises(NstError, match=r"'\.caffemodel'; accepted: \.safetensors, \.h5"):
@@ -505,7 +507,7 @@ def test_export_random_names_no_preprocessing(tmp_path):
     assert set(header) == {f"{key}.{part}" for key in KEYS for part in ("weight", "bias")}
     assert weights.load(str(tmp_path / "r.safetensors")).sha256 == written.sha256
     assert weights.verify("random") == written.sha256
-    with pytest.raises(NstError, match="accepted: caffe, torchvision, random"):
+    with pytest.raises(NstError, match="accepted: caffe, torchvision, embedded, random"):
         weights.export("auto", tmp_path / "a.safetensors")
 
 
