@@ -7,21 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-BLOCK = 1024
-"""Positions whose products a CPU adds up before the rest: all in one go, a narrow network's lose a digit of float32."""
-
-
 class _Gram(torch.autograd.Function):
     # F^T F of features F (positions, C). Its gradient F (S + S^T) takes one product, where autograd's own takes two.
 
     @staticmethod
     def forward(ctx: Any, flat: Tensor) -> Tensor:
         ctx.save_for_backward(flat)
-        blocks = flat.split(BLOCK) if flat.device.type == "cpu" else (flat,)
-        total = blocks[0].T @ blocks[0]
-        for block in blocks[1:]:
-            total.addmm_(block.T, block)
-        return total
+        return flat.T @ flat
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> Tensor:

@@ -278,7 +278,7 @@ def traced(fault, backend, weight_set, closer=False):
 
 def coarse(weight_set):
     """Weights of few bits, so that what is flat stays exactly flat whatever the order of summation."""
-    arrays = {name: np.round(array * 64) / 64 for name, array in weight_set.arrays.items()}
+    arrays = {name: np.round(array * 8) / 8 for name, array in weight_set.arrays.items()}
     return dataclasses.replace(weight_set, arrays=arrays)
 
 
