@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, computed_field, mod
 from compare.diff import recipe_facts
 from compare.machine import Machine
 from compare.trace import Environment, Weights
+from nst_spec import recipe as recipes
 from nst_spec.errors import NstError
 
 PIECES = ("step", "bare", "tutorial", "matrix")
@@ -157,7 +158,7 @@ class Row(_Timed):
 class Settings(Part):
     """What was measured, whatever the backend."""
 
-    recipe: dict[str, Any]
+    recipe: recipes.Record
     weights: Weights
 
 

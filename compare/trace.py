@@ -34,6 +34,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from nst_spec import generator, weight_files
+from nst_spec import recipe as recipes
 from nst_spec.errors import NstError
 from nst_spec.losses import Shape
 
@@ -83,7 +84,7 @@ class Header(Part):
 
     format: Literal[1] = FORMAT
     environment: Environment
-    recipe: dict[str, Any]
+    recipe: recipes.Record
     weights: Weights
     inputs: dict[str, dict[str, str]]
     pixels: dict[str, str]

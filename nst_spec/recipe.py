@@ -374,6 +374,14 @@ def as_record(recipe: Recipe) -> dict[str, Any]:
     return resolved
 
 
+def _complete(record: dict[str, Any]) -> dict[str, Any]:
+    return as_record(Recipe.model_validate(record))
+
+
+Record = Annotated[dict[str, Any], AfterValidator(_complete)]
+"""A recipe as `as_record` gave it to a file; a setting that is younger than the file has its default."""
+
+
 def _put(data: dict[str, Any], key: str, value: Any) -> None:
     *sections, last = key.split(".")
     for section in sections:

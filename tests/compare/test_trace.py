@@ -19,6 +19,13 @@ def test_what_is_written_is_what_is_read(trace, tmp_path):
         assert again.arrays[name].dtype == array.dtype, name
 
 
+def test_a_setting_that_is_younger_than_the_file_has_its_default(trace, tmp_path):
+    header = trace.header.model_dump(mode="json")
+    assert header["recipe"]["size"].pop("margin") == 0
+    save_file({"a": np.zeros(3)}, tmp_path / "a.safetensors", metadata={traces.METADATA_KEY: json.dumps(header)})
+    assert traces.read(tmp_path / "a.safetensors").header == trace.header
+
+
 def test_any_program_can_read_it(trace, tmp_path):
     traces.write(tmp_path / "a.safetensors", trace)
     arrays = load_file(tmp_path / "a.safetensors")

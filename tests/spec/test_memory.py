@@ -23,8 +23,10 @@ def needs(side, name="default", workspace=6, **changed):
 def test_the_estimate_by_hand():
     one_layer = needs(100, workspace=0, **{"content.taps": "relu1_1", "style.taps": "relu1_1"})
     assert one_layer.network(100, 100) == 4 * 64 * 100 * 100
-    # Adam's two moments beside twelve arrays of the image's size, three channels each.
-    assert one_layer.state(0) == 14 * 4 * 3 * 100 * 100
+    # Twelve arrays of the image's size, three channels each, and two more for a pair of L-BFGS or for Adam's moments.
+    assert one_layer.state(0) == 12 * 4 * 3 * 100 * 100
+    assert one_layer.state(5) == 22 * 4 * 3 * 100 * 100
+    assert needs(100, "dye2023").state(0) == 14 * 4 * 3 * 100 * 100
     # relu4_2: 512 channels, one position to 8 x 8 px.
     assert needs(4096).kept == 2**29
     assert needs(4096).keeps_content
