@@ -13,7 +13,8 @@ from compare import machine
 from compare.bench_result import Memory, Profile, Row
 from compare.record import environment
 from nst_spec import generator, vgg19
-from nst_spec.backend import Backend, Problem, Work, Workload
+from nst_spec.backend import Backend, Descent, Problem, Work, Workload
+from nst_spec.errors import NstError
 from nst_spec.recipe import Recipe
 from nst_spec.sizes import check_size
 from nst_spec.weights import WeightSet
@@ -22,6 +23,8 @@ Clock = Callable[[], float]
 
 WARM_UP = 3
 """Rounds before those that count: frameworks trace, choose algorithms and reserve memory in the first ones."""
+WARM_UP_SECONDS = 10.0
+"""What is still not warm after so long does not become so."""
 SIDES = (4096, 2048, 1024, 512)
 """Sides of the matrix product, of which the largest is taken that keeps to LONGEST_PRODUCT."""
 LONGEST_PRODUCT = 0.5
@@ -30,12 +33,16 @@ LONGEST_PRODUCT = 0.5
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured: a recipe, weights, the pixel space that feeds them, and the image's side in pixels."""
+    """What is measured: a recipe, weights, the pixel space that feeds them, and the sides of image and tiles.
+
+    Sides are in pixels; without `tile` the image is computed whole.
+    """
 
     recipe: Recipe
     weights: WeightSet
     preprocessing: str
     size: int
+    tile: int | None = None
 
     def problem(self, dtype: str) -> Problem:
         """Return the problem; its images are noise, since speed does not depend on what they show."""
@@ -44,7 +51,7 @@ class Case:
 
     @property
     def multiply_adds(self) -> int:
-        """The multiply-adds of a step."""
+        """The multiply-adds of a step; what tiles compute twice is counted once."""
         widths = vgg19.widths_of(self.weights.arrays)
         return vgg19.step_multiply_adds(widths, self.size, self.size, self.recipe.taps, tuple(self.recipe.style.taps))
 
@@ -59,35 +66,34 @@ def measure(
     version: str,
     clock: Clock = time.perf_counter,
 ) -> Row:
-    """Return the times of `runs` rounds, after WARM_UP more, and the memory that the first steps took.
+    """Return the times of `runs` rounds, after those that warm up, and the memory that the first steps took.
 
     `profile` is whether to time the parts of a step as well, in rounds of their own; `started_at` the bytes that the
-    process had before it loaded anything (None: unknown); `version` this package's; `clock` returns seconds.
+    process had before it loaded anything (None: unknown); `version` this package's; `clock` returns seconds. A step in
+    tiles is held to the same step without, where that fits into memory.
 
-    Raises NstError where the size is too small for the recipe's taps.
+    Raises NstError where the size is too small for the recipe's taps, and where a profile of tiles is wanted.
     """
     check_size("--sizes", case.size, case.size, case.recipe.taps)
+    if profile and case.tile:
+        raise NstError("a profile is of the whole image at once: expected no --tile beside --profile")
     at_rest = machine.peak_resident()
     problem = case.problem(backend.dtype)
-    workload = backend.workload(problem)
+    workload = backend.workload(problem, case.tile or "off")
     descent = workload.objective.descent(problem.content)
-
-    def step() -> None:
-        descent.evaluate()
-        descent.update()
-
-    for _ in range(WARM_UP):
-        step()
+    step = _step(descent)
+    _warm_up(step, clock)
     workload.finish()
     # Before anything else is built, which would be counted too.
     memory = _memory(workload, started_at, at_rest)
     side = _matrix_side(workload, clock)
-    pieces: dict[str, Work] = {
-        "step": step,
-        "bare": workload.bare_pass(),
-        "tutorial": workload.tutorial_step(),
-        "matrix": workload.matrix_product(side),
-    }
+    held_to: dict[str, Work]
+    if case.tile:
+        whole = backend.objective(problem)
+        held_to = {} if whole.plan.tile else {"untiled": _step(whole.descent(problem.content))}
+    else:
+        held_to = {"bare": workload.bare_pass(), "tutorial": workload.tutorial_step()}
+    pieces: dict[str, Work] = {"step": step, **held_to, "matrix": workload.matrix_product(side)}
     seconds = in_turn(pieces, runs, workload.finish, clock)
     parts = None
     if profile:
@@ -103,6 +109,7 @@ def measure(
     return Row(
         environment=environment(backend, version),
         size=case.size,
+        tile=case.tile,
         multiply_adds=case.multiply_adds,
         matrix_side=side,
         seconds=seconds,
@@ -111,16 +118,38 @@ def measure(
     )
 
 
+def _step(descent: Descent) -> Work:
+    def step() -> None:
+        descent.evaluate()
+        descent.update()
+
+    return step
+
+
 def in_turn(pieces: Mapping[str, Work], runs: int, finish: Work, clock: Clock) -> dict[str, list[float]]:
-    """Return the seconds that each piece of work took in each of `runs` rounds, A B C A B C ..., after WARM_UP more."""
-    seconds: dict[str, list[float]] = {name: [] for name in pieces}
-    for _ in range(WARM_UP + runs):
-        for name, work in pieces.items():
-            before = clock()
-            work()
-            finish()
-            seconds[name].append(clock() - before)
-    return {name: times[WARM_UP:] for name, times in seconds.items()}
+    """Return the seconds that each piece of work took in each of `runs` rounds, A B C A B C ..., once warm."""
+
+    def timed(work: Work) -> float:
+        before = clock()
+        work()
+        finish()
+        return clock() - before
+
+    def turn() -> dict[str, float]:
+        return {name: timed(work) for name, work in pieces.items()}
+
+    _warm_up(turn, clock)
+    rounds = [turn() for _ in range(runs)]
+    return {name: [seconds[name] for seconds in rounds] for name in pieces}
+
+
+def _warm_up(work: Work, clock: Clock) -> None:
+    """Do it WARM_UP times, or until WARM_UP_SECONDS have passed."""
+    end = clock() + WARM_UP_SECONDS
+    for _ in range(WARM_UP):
+        work()
+        if clock() >= end:
+            return
 
 
 def _memory(workload: Workload, started_at: int | None, at_rest: int | None) -> Memory | None:

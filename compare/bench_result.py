@@ -15,7 +15,9 @@ from nst_spec import recipe as recipes
 from nst_spec.errors import NstError
 
 PIECES = ("step", "bare", "tutorial", "matrix")
-"""What is timed in every round."""
+"""What is timed in every round of a case without tiles."""
+TILED_PIECES = ("step", "untiled", "matrix")
+"""What is timed in every round of a case in tiles; `untiled` is missing where the image does not fit into memory."""
 PROFILE_PIECES = ("bare", "losses", "evaluate", "update", "upload", "download")
 """What is timed in every round of a profile."""
 
@@ -59,22 +61,25 @@ class Summary(Part):
 
     `step` is in seconds; `gflops` counted operations a second, in 10^9, a multiply-add for two. `share_of_bare` is how
     long the bare network takes, of a step; `share_of_matrix` the rate of a step, of that of a matrix product;
-    `times_tutorial` how long the tutorial's step takes, in steps.
+    `times_tutorial` how long the tutorial's step takes, in steps; `over_untiled` how long a step in tiles takes, in
+    steps without. What was not timed is None.
     """
 
     step: Spread
     gflops: float
-    share_of_bare: Spread
     share_of_matrix: Spread
-    times_tutorial: Spread
+    share_of_bare: Spread | None = None
+    times_tutorial: Spread | None = None
+    over_untiled: Spread | None = None
 
 
 class _Timed(Part):
     seconds: dict[str, list[float]]
 
-    def _check(self, pieces: tuple[str, ...]) -> None:
+    def _check(self, pieces: tuple[str, ...], optional: str | None = None) -> None:
         lengths = {len(times) for times in self.seconds.values()}
-        if tuple(self.seconds) != pieces or len(lengths) != 1 or lengths == {0}:
+        missing = [piece for piece in pieces if piece not in self.seconds]
+        if not {*self.seconds} <= {*pieces} or not {*missing} <= {optional} or len(lengths) != 1 or lengths == {0}:
             raise ValueError(f"expected times of {', '.join(pieces)}, as many of each")
 
     def _of(self, piece: str) -> NDArray[np.float64]:
@@ -114,14 +119,15 @@ class Profile(_Timed):
 
 
 class Row(_Timed):
-    """A backend in a precision at a size (the side of a square image).
+    """A backend in a precision at a size, the side of a square image, in tiles of so many pixels a side or whole.
 
-    `multiply_adds` are those of a step; `seconds` of every piece (PIECES), round by round; `matrix_side` is the side of
-    the matrices that were multiplied.
+    `multiply_adds` are those of a step; `seconds` of every piece (PIECES or TILED_PIECES), round by round;
+    `matrix_side` is the side of the matrices that were multiplied.
     """
 
     environment: Environment
     size: int
+    tile: int | None = None
     multiply_adds: int
     matrix_side: int
     memory: Memory | None
@@ -129,7 +135,10 @@ class Row(_Timed):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        self._check(PIECES)
+        if self.tile:
+            self._check(TILED_PIECES, optional="untiled")
+        else:
+            self._check(PIECES)
         return self
 
     @property
@@ -137,22 +146,28 @@ class Row(_Timed):
         """What is measured, on what: rows of one case can be held to each other."""
         env = self.environment
         device = env.versions.get("gpu", env.device)
-        return f"{env.backend} {env.precision} {self.size} px on {device}, {env.switches.get('threads')} threads"
+        tiles = f" in tiles of {self.tile} px" if self.tile else ""
+        return f"{env.backend} {env.precision} {self.size} px{tiles} on {device}, {env.switches.get('threads')} threads"
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def summary(self) -> Summary:
         """What the times say."""
-        step, bare, tutorial, matrix = map(self._of, PIECES)
+        step, matrix = self._of("step"), self._of("matrix")
         gigaflops = 2e-9 * self.multiply_adds
         matrix_gigaflops = 2e-9 * self.matrix_side**3
         return Summary(
             step=Spread.of(step),
             gflops=gigaflops / float(np.median(step)),
-            share_of_bare=Spread.of(bare / step),
             share_of_matrix=Spread.of((gigaflops / step) / (matrix_gigaflops / matrix)),
-            times_tutorial=Spread.of(tutorial / step),
+            share_of_bare=self._ratio("bare", "step"),
+            times_tutorial=self._ratio("tutorial", "step"),
+            over_untiled=self._ratio("step", "untiled"),
         )
+
+    def _ratio(self, piece: str, other: str) -> Spread | None:
+        timed = piece in self.seconds and other in self.seconds
+        return Spread.of(self._of(piece) / self._of(other)) if timed else None
 
 
 class Settings(Part):
@@ -163,15 +178,15 @@ class Settings(Part):
 
 
 class Change(Part):
-    """A case beside its earlier self: the medians, of this result over the earlier one's.
+    """A case beside its earlier self: the medians, of this result over the earlier one's; None of what was not timed.
 
     Where the bare network's has changed as much as the step's, the machine has, or the framework.
     """
 
     case: str
     step: float
-    bare: float
-    tutorial: float
+    bare: float | None = None
+    tutorial: float | None = None
 
 
 class Result(Part):
@@ -233,6 +248,7 @@ def _change(row: Row, before: Row) -> Change:
     ratios = {
         piece: float(np.median(row.seconds[piece]) / np.median(before.seconds[piece]))
         for piece in ("step", "bare", "tutorial")
+        if piece in row.seconds and piece in before.seconds
     }
     return Change(case=row.case, **ratios)
 

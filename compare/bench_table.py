@@ -15,6 +15,7 @@ GFLOP/s: of the counted multiply-adds, each for two operations.
 of matrix: that rate, of the rate of a product of two large matrices (their side) in the same precision.
 of bare: how much of a step the same network takes alone, forward and back to the image; the limit is 100%.
 x tutorial: how many steps fit into one step of the framework's own tutorial, in float32.
+over untiled: how long a step in tiles takes, in steps without; none where the image would not fit into memory.
 peak memory: of a device; of a process, above what it held before it loaded a framework.
 Ratios are medians of the ratios within a round."""
 
@@ -56,18 +57,9 @@ def _new(*columns: str, words: int = 1) -> Table:
 
 
 def _table(rows: list[Row]) -> Table:
-    table = _new(
-        "backend",
-        "precision",
-        "px",
-        "step",
-        "GFLOP/s",
-        "of matrix",
-        "of bare",
-        "x tutorial",
-        "peak memory",
-        words=2,
-    )
+    tiled = any(row.tile for row in rows)
+    held_to = ("tile px", "over untiled") if tiled else ("of bare", "x tutorial")
+    table = _new("backend", "precision", "px", "step", "GFLOP/s", "of matrix", *held_to, "peak memory", words=2)
     for row in rows:
         found = row.summary
         table.add_row(
@@ -77,11 +69,18 @@ def _table(rows: list[Row]) -> Table:
             _time(found.step),
             f"{found.gflops:.0f}",
             f"{found.share_of_matrix.median:.0%} ({row.matrix_side})",
-            f"{found.share_of_bare.median:.0%}",
-            f"{found.times_tutorial.median:.2f}",
+            *(
+                (str(row.tile or ""), _median(found.over_untiled, ".2f"))
+                if tiled
+                else (_median(found.share_of_bare, ".0%"), _median(found.times_tutorial, ".2f"))
+            ),
             f"{row.memory.peak / 1e6:.0f} MB" if row.memory else "",
         )
     return table
+
+
+def _median(spread: Spread | None, form: str) -> str:
+    return format(spread.median, form) if spread else ""
 
 
 def _profile(row: Row) -> Table:
@@ -99,7 +98,8 @@ def _profile(row: Row) -> Table:
 def _changes(changes: list[Change]) -> Table:
     table = _new("case", "step", "bare network", "tutorial")
     for change in changes:
-        table.add_row(change.case, *(f"{ratio:.2f}" for ratio in (change.step, change.bare, change.tutorial)))
+        ratios = (change.step, change.bare, change.tutorial)
+        table.add_row(change.case, *("" if ratio is None else f"{ratio:.2f}" for ratio in ratios))
     return table
 
 

@@ -1,5 +1,6 @@
 """Comparing two traces: every error beside its limit, a verdict, and the first place where they part."""
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -52,7 +53,7 @@ class Layer(Part):
 class Step(Part):
     """A step of both runs: how far apart the images are, how far each from its own nudged run, and the ratio of these.
 
-    `allowed` is the greatest distance that passes.
+    `allowed` is the greatest distance that passes, None where the step is not judged.
     """
 
     step: int
@@ -66,7 +67,8 @@ class Step(Part):
 class Trajectory(Part):
     """The runs: total losses of each side, the steps at which both have images, the final picture, the greatest ratio.
 
-    `judged` is False for a run too short to be, or in a precision whose roundings are no neighbours.
+    `judged` is False for a run too short to be, or in a precision whose roundings are no neighbours, or that is far
+    from its own nudged run from the beginning.
     """
 
     losses: tuple[list[float | None], list[float | None]]
@@ -337,18 +339,22 @@ def _trajectory(a: Trace, b: Trace, profile: str) -> Trajectory | None:
     if "run/loss" not in a.arrays or "run/loss" not in b.arrays:
         return None
     common = sorted({int(name) for name in a.under("run/image")} & {int(name) for name in b.under("run/image")})
-    late_enough = [step for step in common if step >= TOLERANCES.first_step]
-    judged = profile == b.header.environment.dtype and bool(late_enough)
-    steps = [_step(a, b, f"image/{step}", step, judged=judged and step in late_enough) for step in common]
-    picture = _step(a, b, "result", len(b.arrays["run/loss"]), judged=judged) if _have_pictures(a, b) else None
-    ratios = [step.ratio for step in steps if step.step in late_enough]
+    steps = [_step(a, b, f"image/{step}", step) for step in common]
+    picture = _step(a, b, "result", len(b.arrays["run/loss"])) if _have_pictures(a, b) else None
+    comparable = profile == b.header.environment.dtype
+    kept = len(list(itertools.takewhile(_remembers, steps))) if comparable else 0
+    late = [step for step in steps[:kept] if step.step >= TOLERANCES.first_step]
+    if picture and late and kept == len(steps) and _remembers(picture):
+        picture = _judged(picture, profile)
+    ratios = [step.ratio for step in late]
     worst = None if None in ratios else max((ratio for ratio in ratios if ratio is not None), default=0.0)
+    steps = [_judged(step, profile) if step in late else step for step in steps]
     ok = all(step.ok for step in (*steps, *([picture] if picture else [])))
     return Trajectory(
         losses=(_losses(a), _losses(b)),
         steps=steps,
         picture=picture,
-        judged=judged,
+        judged=bool(late),
         ratio=Measure(error=worst, limit=TOLERANCES.trajectory.limit, ok=ok),
     )
 
@@ -357,17 +363,30 @@ def _have_pictures(a: Trace, b: Trace) -> bool:
     return all("run/result" in trace.arrays for trace in (a, b))
 
 
-def _step(a: Trace, b: Trace, name: str, step: int, *, judged: bool) -> Step:
+def _step(a: Trace, b: Trace, name: str, step: int) -> Step:
     distance = relative(a.arrays[f"run/{name}"], b.arrays[f"run/{name}"])
-    ours, theirs = _own_distance(a, name), _own_distance(b, name)
+    own = _own_distance(a, name), _own_distance(b, name)
+    noise = _noise(own, b.header.environment.dtype)
+    ratio = None if distance is None or noise is None else distance / noise
+    return Step(step=step, distance=distance, own_distances=own, ratio=ratio, allowed=None, ok=True)
+
+
+def _noise(own_distances: tuple[float | None, float | None], dtype: str) -> float | None:
+    ours, theirs = own_distances
+    # Below one rounding there is nothing to compare: two equal images are as far from themselves.
+    return None if ours is None or theirs is None else max(ours, theirs, float(np.finfo(dtype).eps))
+
+
+def _remembers(step: Step) -> bool:
+    """Return whether both runs are still near their own nudged ones; a distance that is not known does not say no."""
+    return all(own is None or own <= TOLERANCES.lost for own in step.own_distances)
+
+
+def _judged(step: Step, dtype: str) -> Step:
     limit = TOLERANCES.trajectory.limit
-    ratio = allowed = None
-    if distance is not None and ours is not None and theirs is not None:
-        # Below one rounding there is nothing to compare: two equal images are as far from themselves.
-        noise = max(ours, theirs, float(np.finfo(b.header.environment.dtype).eps))
-        ratio, allowed = distance / noise, limit * noise
-    ok = not judged or (ratio is not None and ratio <= limit)
-    return Step(step=step, distance=distance, own_distances=(ours, theirs), ratio=ratio, allowed=allowed, ok=ok)
+    noise = _noise(step.own_distances, dtype)
+    ok = step.ratio is not None and step.ratio <= limit
+    return step.model_copy(update={"allowed": None if noise is None else limit * noise, "ok": ok})
 
 
 def _own_distance(trace: Trace, image: str) -> float | None:

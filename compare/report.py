@@ -327,8 +327,7 @@ def _distances_plot(number: int, trajectory: Trajectory, names: tuple[str, str])
     steps = [step.step for step in trajectory.steps]
     distances = [step.distance for step in trajectory.steps]
     own = list(zip(*(step.own_distances for step in trajectory.steps), strict=True))
-    judged = [step for step in trajectory.steps if trajectory.judged and step.step >= TOLERANCES.first_step]
-    passing = {step.step: step.allowed for step in judged if step.allowed is not None}
+    passing = {step.step: step.allowed for step in trajectory.steps if step.allowed is not None}
     ends = _ends([*distances, *own[0], *own[1], *passing.values()])
 
     def draw(axes: "Axes") -> None:

@@ -69,7 +69,9 @@ def _show_whole(console: Console, comparison: Comparison, all_layers: bool) -> N
     )
     run = comparison.trajectory
     if run and not run.judged:
-        why = "too short" if comparison.profile == comparison.sides[1].dtype else "different precisions"
+        why = (
+            "too short, or lost at once" if comparison.profile == comparison.sides[1].dtype else "different precisions"
+        )
         console.print(f"run of {len(run.losses[0])} steps: not judged ({why})", soft_wrap=True, markup=False)
     if run and run.judged:
         console.print(

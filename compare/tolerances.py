@@ -28,6 +28,7 @@ class Tolerances(BaseModel):
     profiles: Mapping[str, Mapping[Quantity, Tolerance]]
     trajectory: Tolerance
     first_step: int
+    lost: float
 
     def limit(self, profile: str, quantity: Quantity) -> float:
         """Return the greatest error that passes."""

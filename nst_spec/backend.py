@@ -211,8 +211,8 @@ class Backend(Protocol):
     def ran_out_of_memory(self, error: BaseException) -> bool:
         """Return whether the error says that memory has run out, the host's or the device's."""
 
-    def workload(self, problem: Problem) -> Workload:
-        """Return what is timed of a problem; raises NstError where speed is no question."""
+    def workload(self, problem: Problem, tile: tiles.Tile | None = None) -> Workload:
+        """Return what is timed of a problem, `tile` as for `objective`; raises NstError where speed is no question."""
 
 
 def _entry_points() -> dict[str, EntryPoint]:

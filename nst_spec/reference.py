@@ -263,7 +263,7 @@ class Backend(protocol.Configured):
         _check_untiled(tile)
         return Objective(problem)
 
-    def workload(self, problem: protocol.Problem) -> protocol.Workload:
+    def workload(self, problem: protocol.Problem, tile: tiles.Tile | None = None) -> protocol.Workload:
         """Raise NstError: the oracle is slow on purpose."""
         raise NstError("reference: the oracle is to be right, not fast, and is not measured; use torch or tf")
 

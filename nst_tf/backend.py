@@ -99,6 +99,6 @@ class Backend(protocol.Configured):
         """Return whether the error says that memory has run out, the host's or the device's."""
         return memory.ran_out(error)
 
-    def workload(self, problem: protocol.Problem) -> Workload:
+    def workload(self, problem: protocol.Problem, tile: tiles.Tile | None = None) -> Workload:
         """Return what is timed of a problem."""
-        return Workload(problem, self.objective(problem))
+        return Workload(problem, self.objective(problem, tile))

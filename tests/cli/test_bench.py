@@ -31,6 +31,13 @@ def test_a_backend_is_measured_and_held_to_its_earlier_self(nst, narrow_file, ba
         assert words in out
 
 
+def test_tiles_are_shown_beside_the_whole_image(nst, narrow_file, backend_name):
+    options = ["--weights", narrow_file, "--backends", backend_name, "--sizes", 96, "--runs", 1, "--tile", 32]
+    code, out, err = nst("bench", *options, "--quiet")
+    assert (code, err) == (0, "")
+    assert "over untiled" in out
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -43,6 +50,7 @@ def test_a_backend_is_measured_and_held_to_its_earlier_self(nst, narrow_file, ba
         (["--recipe", "none"], "recipe: received 'none'"),
         (["--weights", "none"], "weights: received 'none'"),
         (["--against", "none.json"], "none.json: expected a result as nst bench --json prints it"),
+        (["--tile", "32", "--profile"], "expected no --tile beside --profile"),
         (["--backends", "tf", "--tf-python", "no-python"], "cannot run no-python"),
     ],
 )

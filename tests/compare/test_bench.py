@@ -25,6 +25,7 @@ ENVIRONMENT = {
     "nst": "0",
 }
 SECONDS = {"step": [2.0, 4.0], "bare": [1.0, 3.0], "tutorial": [3.0, 8.0], "matrix": [0.5, 1.0]}
+TILED_SECONDS = {"step": [3.0, 4.5], "untiled": [2.0, 3.0], "matrix": [0.5, 1.0]}
 
 
 def row(**changes):
@@ -76,10 +77,16 @@ class Clock:
 
 def test_pieces_are_timed_in_turn_and_the_first_rounds_do_not_count():
     clock = Clock()
-    warm_up = [100.0] * bench.WARM_UP
+    warm_up = [1.5] * bench.WARM_UP
     pieces = {"a": clock.work("a", [*warm_up, 1.0, 2.0]), "b": clock.work("b", [*warm_up, 4.0, 8.0])}
     assert in_turn(pieces, 2, lambda: None, clock) == {"a": [1.0, 2.0], "b": [4.0, 8.0]}
     assert "".join(clock.done) == "ab" * (bench.WARM_UP + 2)
+
+
+def test_what_takes_long_warms_up_once():
+    clock = Clock()
+    pieces = {"a": clock.work("a", [bench.WARM_UP_SECONDS, 1.0, 2.0])}
+    assert in_turn(pieces, 2, lambda: None, clock) == {"a": [1.0, 2.0]}
 
 
 def test_a_time_ends_when_the_device_is_done():
@@ -118,11 +125,30 @@ def test_the_parts_of_a_profile_add_up_to_the_step():
 
 
 @pytest.mark.parametrize(
-    "seconds", [{}, SECONDS | {"bare": [1.0]}, SECONDS | {"other": [1.0, 1.0]}, {name: [] for name in SECONDS}]
+    ("seconds", "tile"),
+    [
+        ({}, None),
+        (SECONDS | {"bare": [1.0]}, None),
+        (SECONDS | {"other": [1.0, 1.0]}, None),
+        ({name: [] for name in SECONDS}, None),
+        (SECONDS, 64),
+        (TILED_SECONDS, None),
+        (TILED_SECONDS | {"untiled": [1.0]}, 64),
+        ({"step": [1.0, 2.0], "untiled": [1.0, 2.0]}, 64),
+    ],
 )
-def test_times_that_are_no_pairs_are_refused(seconds):
+def test_times_that_are_no_pairs_are_refused(seconds, tile):
     with pytest.raises(ValidationError, match="as many of each"):
-        row(seconds=seconds)
+        row(seconds=seconds, tile=tile)
+
+
+def test_a_step_in_tiles_is_held_to_one_without_where_there_is_one():
+    found = row(seconds=TILED_SECONDS, tile=64)
+    assert found.summary.over_untiled.median == 1.5
+    assert (found.summary.share_of_bare, found.summary.times_tutorial) == (None, None)
+    assert found.case == "torch fp32 64 px in tiles of 64 px on cpu, 2 threads"
+    alone = {name: times for name, times in TILED_SECONDS.items() if name != "untiled"}
+    assert row(seconds=alone, tile=64).summary.over_untiled is None
 
 
 def test_a_result_is_the_same_after_json(tmp_path):
@@ -286,6 +312,16 @@ def test_a_backend_is_measured(backend, narrow_weights, monkeypatch):
     grams = 1024 * 8**2 + 256 * 16**2 + 64 * 32**2 + 16 * 64**2 + 4 * 64**2
     assert NARROW == (8, 16, 32, 64, 64)
     assert found.multiply_adds == 2 * (convolutions + grams)
+
+
+def test_tiles_are_measured_beside_the_whole_image(backend, narrow_weights, monkeypatch):
+    monkeypatch.setattr(bench, "SIDES", (64,))
+    case = Case(recipe.load("default"), narrow_weights, "caffe", 96, tile=32)
+    found = bench.measure(backend("float32"), case, runs=1, profile=False, started_at=0, version="0")
+    assert list(found.seconds) == list(bench_result.TILED_PIECES)
+    assert found.tile == 32
+    with pytest.raises(NstError, match="expected no --tile beside --profile"):
+        bench.measure(backend("float32"), case, runs=1, profile=True, started_at=0, version="0")
 
 
 @pytest.mark.parametrize(("seconds", "side"), [(1e-4, 256), (0.02, 128), (9.0, 64)])

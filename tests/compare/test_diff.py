@@ -145,6 +145,20 @@ def test_the_first_steps_of_a_run_are_shown_and_not_judged(trace):
     assert found.trajectory.steps[4].ratio > 1e6
 
 
+def test_a_run_that_is_lost_is_not_judged_any_more(trace):
+    def parted(lost_at):
+        far = {name: 5 * array for name, array in trace.arrays.items() if name.endswith("/image/6")}
+        arrays = {**trace.arrays, **far}
+        for step in range(lost_at, 7):
+            arrays[f"nudged/1/image/{step}"] = 1.2 * arrays[f"run/image/{step}"]
+        return diff(dataclasses.replace(trace, arrays=arrays), trace).trajectory
+
+    assert [step.allowed is not None for step in parted(6).steps] == [False] * 5 + [True, False]
+    assert parted(6).ratio.ok
+    assert not parted(5).judged
+    assert not parted(7).ratio.ok
+
+
 def test_a_run_that_ends_early_on_one_side_is_out(trace):
     later = tuple(f"/image/{step}" for step in (5, 6))
     kept = {name: array for name, array in trace.arrays.items() if not name.endswith(later)}

@@ -1,0 +1,1 @@
+"""Results of `nst bench`, and measurements that take longer than a benchmark."""
