@@ -220,7 +220,9 @@ def test_a_bfloat16_run_arrives_where_a_float32_run_does(backend_name, device, n
     objectives = []
     images = []
     for instance in (exact, reduced):
-        problem = make_problem("default", narrow_weights, content, style, "float32")
+        # L-BFGS multiplies any rounding: two float32 runs a millionth apart end up to 5% apart.
+        adam = {"optimizer.kind": "adam", "optimizer.lr": 0.02}
+        problem = make_problem("default", narrow_weights, content, style, "float32", **adam)
         objectives.append(instance.objective(problem))
         descent = objectives[-1].descent(content.astype("float32"))
         for _ in range(30):
