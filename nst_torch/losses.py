@@ -8,16 +8,18 @@ from torch import Tensor
 from torch.nn import functional
 
 BLOCKS = 16
-"""Parts of all positions that are summed apart: in one go, sums over few channels lose a digit of float32 on a CPU."""
+"""Parts of all positions that are summed apart: in one go, and by `addmm_` as well, sums over few channels lose a digit
+of float32 on a CPU."""
 
 
 class _Gram(torch.autograd.Function):
-    # F^T F of features F (positions, C). Its gradient F (S + S^T) takes one product, where autograd's own takes two.
+    # F^T F of features F (positions, C). Its gradient F (S + S^T) takes one product, where autograd's own takes two. It
+    # has the features' own layout: autograd's has another, in which to add it to the network's takes twice as long.
 
     @staticmethod
-    def forward(ctx: Any, flat: Tensor) -> Tensor:
-        ctx.save_for_backward(flat)
-        first, *others = flat.chunk(BLOCKS)
+    def forward(ctx: Any, features: Tensor) -> Tensor:
+        ctx.save_for_backward(features)
+        first, *others = _by_position(features).chunk(BLOCKS)
         total = first.T @ first
         for block in others:
             total += block.T @ block
@@ -25,15 +27,20 @@ class _Gram(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> Tensor:
-        (flat,) = ctx.saved_tensors
-        return flat @ (slope + slope.T)
+        (features,) = ctx.saved_tensors
+        height, width = features.shape[2:]
+        flat = _by_position(features) @ (slope + slope.T)
+        return flat.unflatten(0, (1, height, width)).permute(0, 3, 1, 2)
+
+
+def _by_position(features: Tensor) -> Tensor:
+    # Of features in channels-last layout, a view (positions, C).
+    return features[0].permute(1, 2, 0).flatten(0, 1)
 
 
 def gram(features: Tensor, divisor: float) -> Tensor:
     """Return the Gram matrix (C, C); nst_spec.losses.gram."""
-    # Of features in channels-last layout, a view.
-    flat = features[0].permute(1, 2, 0).flatten(0, 1)
-    return _Gram.apply(flat) / divisor
+    return _Gram.apply(features) / divisor
 
 
 def squared_error(values: Tensor, target: Tensor, factor: float) -> Tensor:
