@@ -109,6 +109,8 @@ def main() -> None:
     parser.add_argument("--beta", type=float, help="for weights whose features are smaller than the recipe's own")
     parser.add_argument("-o", "--output", type=Path, required=True, help="without suffix")
     args = parser.parse_args()
+    if len(args.images) % 2:
+        parser.error(f"expected pairs of images, received {len(args.images)}")
     pairs = []
     for content, style in zip(args.images[::2], args.images[1::2], strict=True):
         pairs.append(measure(content, style, args))

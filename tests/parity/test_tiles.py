@@ -26,7 +26,7 @@ def both(backend_name, device, problem, image, tile, **settings):
     ]
 
 
-def check(whole, tiled, limit):
+def assert_same(whole, tiled, limit):
     assert relative(tiled.gradient, whole.gradient) <= limit
     for tap, gram in whole.grams.items():
         assert relative(tiled.grams[tap], gram) <= limit, tap
@@ -46,7 +46,7 @@ def test_every_size_and_pooling(size, tile, kind, rounding, backend_name, device
     images = smooth_image(*size, 1), smooth_image(75, 101, 2), smooth_image(*size, 3)
     settings = {"pooling.kind": kind, "pooling.rounding": rounding, "tv.weight": 0.01}
     problem = make_problem("gatys2016", slender_weights, *images[:2], **settings)
-    check(*both(backend_name, device, problem, images[2], tile, dtype="float64"), FLOAT64)
+    assert_same(*both(backend_name, device, problem, images[2], tile, dtype="float64"), FLOAT64)
 
 
 @pytest.mark.parametrize("taps", ["conv", "relu"])
@@ -55,7 +55,7 @@ def test_every_tap(taps, backend_name, device, slender_weights):
     images = [smooth_image(83, 50, seed) for seed in (1, 2, 3)]
     problem = make_problem("default", slender_weights, *images[:2], **{"content.taps": chosen, "style.taps": chosen})
     whole, tiled = both(backend_name, device, problem, images[2], 32, dtype="float64")
-    check(whole, tiled, FLOAT64)
+    assert_same(whole, tiled, FLOAT64)
     assert relative(tiled.gradient, reference.Objective(problem).evaluate(images[2]).gradient) <= FLOAT64
 
 
@@ -63,21 +63,21 @@ def test_every_tap(taps, backend_name, device, slender_weights):
 def test_every_recipe(name, backend_name, device, slender_weights):
     images = [smooth_image(70, 61, seed) for seed in (1, 2, 3)]
     problem = make_problem(name, slender_weights, *images[:2])
-    check(*both(backend_name, device, problem, images[2], 32, dtype="float64"), FLOAT64)
+    assert_same(*both(backend_name, device, problem, images[2], 32, dtype="float64"), FLOAT64)
 
 
 @pytest.mark.parametrize("side", ["content", "style"])
 def test_one_side_without_taps(side, backend_name, device, slender_weights):
     images = [smooth_image(50, 64, seed) for seed in (1, 2, 3)]
     problem = make_problem("default", slender_weights, *images[:2], **{f"{side}.taps": {}})
-    check(*both(backend_name, device, problem, images[2], 32, dtype="float64"), FLOAT64)
+    assert_same(*both(backend_name, device, problem, images[2], 32, dtype="float64"), FLOAT64)
 
 
 def test_single_precision(backend_name, device, slender_weights):
     # Average pooling has no choices to flip.
     images = [smooth_image(96, 131, seed) for seed in (1, 2, 3)]
     problem = make_problem("default", slender_weights, *images[:2], dtype="float32")
-    check(*both(backend_name, device, problem, images[2].astype("float32"), 48, dtype="float32"), FLOAT32)
+    assert_same(*both(backend_name, device, problem, images[2].astype("float32"), 48, dtype="float32"), FLOAT32)
 
 
 def test_bfloat16(backend_name, device, slender_weights):
@@ -97,7 +97,7 @@ def test_content_features_too_large_to_keep_are_computed_anew(backend_name, devi
     objective = backends.load(backend_name, device=device, dtype="float64", tile=32).objective(problem)
     assert not objective.plan.keeps_content
     whole = backends.load(backend_name, device=device, dtype="float64", tile="off").objective(problem)
-    check(whole.evaluate(images[2]), objective.evaluate(images[2]), FLOAT64)
+    assert_same(whole.evaluate(images[2]), objective.evaluate(images[2]), FLOAT64)
 
 
 def test_ten_steps_in_tiles_are_those_of_the_whole_image(backend_name, device, slender_weights):
