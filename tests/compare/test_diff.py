@@ -150,7 +150,7 @@ def test_a_run_that_is_lost_is_not_judged_any_more(trace):
         far = {name: 5 * array for name, array in trace.arrays.items() if name.endswith("/image/6")}
         arrays = {**trace.arrays, **far}
         for step in range(lost_at, 7):
-            arrays[f"nudged/1/image/{step}"] = 1.2 * arrays[f"run/image/{step}"]
+            arrays[f"nudged/1/image/{step}"] = 2.0 * arrays[f"run/image/{step}"]
         return diff(dataclasses.replace(trace, arrays=arrays), trace).trajectory
 
     assert [step.allowed is not None for step in parted(6).steps] == [False] * 5 + [True, False]
