@@ -75,8 +75,7 @@ def measure(
     Raises NstError where the size is too small for the recipe's taps, and where a profile of tiles is wanted.
     """
     check_size("--sizes", case.size, case.size, case.recipe.taps)
-    if profile and case.tile:
-        raise NstError("a profile is of the whole image at once: expected no --tile beside --profile")
+    check_profile(profile, case.tile)
     at_rest = machine.peak_resident()
     problem = case.problem(backend.dtype)
     workload = backend.workload(problem, case.tile or "off")
@@ -116,6 +115,12 @@ def measure(
         memory=memory,
         profile=parts,
     )
+
+
+def check_profile(profile: bool, tile: int | None) -> None:
+    """Raise NstError where a profile of tiles is wanted."""
+    if profile and tile:
+        raise NstError("a profile is of the whole image at once: expected no --tile beside --profile")
 
 
 def _step(descent: Descent) -> Work:

@@ -54,10 +54,12 @@ def bench(
     for the pretrained network, and computed as pictures are painted: fast. A step in tiles (--tile) is held to the same
     step without.
     """
+    from compare import bench as measuring
     from compare import bench_result, bench_table, machine
     from nst_spec import backend as protocol
     from nst_spec.sizes import check_size
 
+    measuring.check_profile(given["profile"], given["tile"])
     pythons = {"torch": torch_python, "tf": tf_python}
     chosen, notes = participants(backends, pythons, protocol.PREFERENCE)
     wanted = _listed("--precisions", precisions, [name for name in protocol.PRECISIONS if name != protocol.AUTO])

@@ -258,9 +258,9 @@ class Settings:
 
     `device` is one of DEVICES, `dtype` one of DTYPES, `precision` one of PRECISIONS, `threads` the number of CPU
     threads (None: the framework's own), `deterministic` whether the framework must give the same bits every time,
-    `fast` whether it may round more where that is faster, as TensorFlow's oneDNN does. The last four are settings of
-    the whole process, and `fast` counts when the framework is first imported. `tile` is what nst_spec.tiles.checked
-    accepts.
+    `fast` whether it may round otherwise where that is faster, as TensorFlow does that XLA compiles. `precision`,
+    `threads` and `deterministic` are settings of the whole process, and `precision` counts when the framework is first
+    imported. `tile` is what nst_spec.tiles.checked accepts.
     """
 
     device: str = "auto"

@@ -6,7 +6,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-from nst_spec.backend import Settings
+from nst_spec import cpu
+from nst_spec.backend import AUTO, Settings
 
 FRAMEWORK = "tensorflow"
 
@@ -18,11 +19,12 @@ ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow", ONEDN
 def prepare(settings: Settings) -> None:
     """Choose oneDNN or Eigen, before TensorFlow is imported; after that, or where ONEDNN is set, this changes nothing.
 
-    oneDNN's float32 convolutions take two thirds of Eigen's time, but are three times less exact (relu5_4 of VGG19:
-    2.4e-6 against 7.5e-7), which is more than the parity of the frameworks allows. Only oneDNN multiplies bfloat16
-    numbers natively.
+    Only oneDNN multiplies bfloat16 numbers natively. Its float32 convolutions are three times less exact than Eigen's
+    (relu5_4 of VGG19: 2.4e-6 against 7.5e-7), which is more than the parity of the frameworks allows, and on a
+    processor without AVX-512 the largest of them are plain loops: minutes for one pass at 1024 px.
     """
-    if settings.fast or settings.precision != "fp32":
+    automatic = settings.precision == AUTO and settings.dtype == "float32" and cpu.multiplies_bf16()
+    if settings.precision == "bf16" or automatic:
         os.environ.setdefault(ONEDNN, "1")
 
 

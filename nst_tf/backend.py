@@ -1,6 +1,7 @@
 """The protocol's door: devices, precision and switches, NumPy in and NumPy out."""
 
 import dataclasses
+import math
 import os
 
 from nst_spec import backend as protocol
@@ -19,6 +20,8 @@ from nst_tf.tiles import TiledObjective
 
 NETWORK_DTYPES = {"bf16": "bfloat16"}
 """What the network computes in at a precision that is not the run's own dtype."""
+XLA_PIXELS = 192 * 192
+"""Content images of fewer pixels are done in less time than XLA takes to compile."""
 TF_DEVICES = {"cpu": "/CPU:0", "cuda": "/GPU:0", "mps": "/GPU:0"}
 
 
@@ -67,6 +70,10 @@ class Backend(protocol.Configured):
             raise NstError(f"Keras runs on {keras.backend.backend()} here; set KERAS_BACKEND=tensorflow and try again")
         super().__init__(settings, available_devices(), multiplies_bf16)
         configure(settings.threads, self.precision, settings.deterministic)
+        # XLA rounds otherwise than TensorFlow's kernels, has no deterministic gradient of maximum pooling, computes
+        # float64 in plain loops, and multiplies bfloat16 numbers in float32. On a GPU it was not measured.
+        may_round = settings.fast and not settings.deterministic
+        self.xla = may_round and (self.device, self.dtype, self.precision) == ("cpu", "float32", "fp32")
 
     def versions(self) -> dict[str, str]:
         """Return the versions of tensorflow and keras, and of the GPU's software if it computes there."""
@@ -84,16 +91,20 @@ class Backend(protocol.Configured):
             "tf32": tf.config.experimental.tensor_float_32_execution_enabled(),
             "deterministic": self.deterministic,
             "onednn": os.environ[ONEDNN],
+            "xla": self.xla,
         }
 
     def objective(self, problem: protocol.Problem, tile: tiles.Tile | None = None) -> Objective:
         """Return the problem with the network built and the targets computed."""
         memory.release(self.device)
-        plan = self.planned(problem, tile, memory.free(self.device), memory.WORKSPACE)
+        xla = self.xla and math.prod(problem.content.shape[:2]) >= XLA_PIXELS
+        workspace = memory.XLA_WORKSPACE if xla else memory.WORKSPACE
+        plan = self.planned(problem, tile, memory.free(self.device), workspace)
         problem = dataclasses.replace(problem, recipe=plan.adapted(problem.recipe))
         network_dtype = NETWORK_DTYPES.get(self.precision, self.dtype)
         kind = Objective if plan.tile is None else TiledObjective
-        return kind(problem, plan, dtype=self.dtype, network_dtype=network_dtype, device=TF_DEVICES[self.device])
+        device = TF_DEVICES[self.device]
+        return kind(problem, plan, dtype=self.dtype, network_dtype=network_dtype, device=device, xla=xla)
 
     def ran_out_of_memory(self, error: BaseException) -> bool:
         """Return whether the error says that memory has run out, the host's or the device's."""

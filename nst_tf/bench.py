@@ -33,7 +33,7 @@ class Workload:
         with tf.device(self.device):
             image = tf.cast(objective.to_network(objective.variable(self.problem.content)), objective.network_dtype)
 
-        @tf.function
+        @tf.function(jit_compile=objective.xla)
         def gradient(image: tf.Tensor) -> tf.Tensor:
             with tf.device(self.device):
                 with tf.GradientTape(watch_accessed_variables=False) as tape:

@@ -12,6 +12,8 @@ WORKSPACE = 14
 
 On a CPU, the gradient of a convolution lays out all its windows, nine times a layer.
 """
+XLA_WORKSPACE = 4
+"""The same where XLA compiles the passes, which uses its memory again and again."""
 
 
 def free(device: str) -> int:

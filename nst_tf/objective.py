@@ -55,11 +55,13 @@ class StyleTarget:
 class Objective:
     """A problem on a device; nst_spec.backend.Objective."""
 
-    def __init__(self, problem: protocol.Problem, plan: Plan, *, dtype: str, network_dtype: str, device: str) -> None:
+    def __init__(
+        self, problem: protocol.Problem, plan: Plan, *, dtype: str, network_dtype: str, device: str, xla: bool
+    ) -> None:
         self.recipe = recipe = problem.recipe
         self.plan = plan
-        self.dtype, self.network_dtype, self.device = dtype, network_dtype, device
-        self.loss_and_gradient = tf.function(self._loss_and_gradient)
+        self.dtype, self.network_dtype, self.device, self.xla = dtype, network_dtype, device, xla
+        self.loss_and_gradient = tf.function(self._loss_and_gradient, jit_compile=xla)
         with tf.device(device):
             self.to_space = PixelMap(preprocessing.affine("unit", recipe.space), dtype)
             self.to_image = PixelMap(preprocessing.affine(recipe.space, "unit"), dtype)

@@ -1,6 +1,7 @@
 """The objective tile by tile: bounded activations, the same losses and gradient; nst_spec.tiles says why."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,19 +16,23 @@ from nst_tf.objective import Objective
 
 Tensors = Mapping[str, tf.Tensor]
 """Tensors by tap."""
+Bounds = Mapping[str, tuple[int, int, int, int]]
+"""What a tile owns of its features, by tap: from row, to row, from column, to column."""
 
 
 class TiledObjective(Objective):
     """A problem whose networks see one tile at a time; nst_spec.backend.Objective."""
 
-    def __init__(self, problem: protocol.Problem, plan: Plan, *, dtype: str, network_dtype: str, device: str) -> None:
+    def __init__(
+        self, problem: protocol.Problem, plan: Plan, *, dtype: str, network_dtype: str, device: str, xla: bool
+    ) -> None:
         widths = vgg19.widths_of(problem.weights.arrays)
         self._channels = {tap: widths[vgg19.block_of(tap) - 1] for tap in problem.recipe.taps}
         self._graphs: dict[tuple[str, ...], Callable[[tf.Tensor, Tensors], Tensors]] = {}
-        super().__init__(problem, plan, dtype=dtype, network_dtype=network_dtype, device=device)
+        super().__init__(problem, plan, dtype=dtype, network_dtype=network_dtype, device=device, xla=xla)
         # A graph for a tile, and a loop in Python over the tiles: each gives its memory back before the next.
         self.loss_and_gradient = self._loss_and_gradient
-        self._share = tf.function(self._share_of_tile, input_signature=self._share_signature())
+        self._share = self._graph(self._share_of_tile, self._share_signature())
         self._total_variation = tf.function(self._tv_and_gradient)
 
     def pieces(self, image: tf.Tensor) -> tuple[tiles.Piece, ...]:
@@ -39,27 +44,29 @@ class TiledObjective(Objective):
         """Return the features that a tile owns, for its crop of the variable."""
         key = tuple(taps)
         if key not in self._graphs:
-            graph = tf.function(
-                lambda crop, bounds: self._owned(crop, bounds, key), input_signature=self._signature(key)
-            )
-            self._graphs[key] = graph
+            self._graphs[key] = self._graph(lambda crop, bounds: self._owned(crop, bounds, key), self._signature(key))
         return self._graphs[key](crop, self._bounds(piece, key))
 
-    def _signature(self, taps: Sequence[str]) -> tuple[tf.TensorSpec, dict[str, tf.TensorSpec]]:
-        # Sizes unknown, so that one graph serves every tile.
+    def _graph(self, function: Callable[..., Any], signature: Sequence[Any]) -> Callable[..., Any]:
+        # XLA knows every size and bound beforehand: a grid has nine kinds of tile at most. Else one graph serves all.
+        if self.xla:
+            return tf.function(function, jit_compile=True)
+        return tf.function(function, input_signature=signature)
+
+    def _signature(self, taps: Sequence[str]) -> tuple[tf.TensorSpec, dict[str, tuple[tf.TensorSpec, ...]]]:
         crop = tf.TensorSpec((1, None, None, vgg19.IMAGE_CHANNELS), self.dtype)
-        return crop, {tap: tf.TensorSpec((4,), tf.int32) for tap in taps}
+        return crop, {tap: (tf.TensorSpec((), tf.int32),) * 4 for tap in taps}
 
-    def _bounds(self, piece: tiles.Piece, taps: Sequence[str]) -> dict[str, tf.Tensor]:
+    def _bounds(self, piece: tiles.Piece, taps: Sequence[str]) -> Bounds:
         owned = {tap: piece.owned(tap, self.recipe.pooling.rounding) for tap in taps}
-        return {tap: tf.constant([end for s in both for end in (s.start, s.stop)]) for tap, both in owned.items()}
+        return {tap: (rows.start, rows.stop, columns.start, columns.stop) for tap, (rows, columns) in owned.items()}
 
-    def _owned(self, crop: tf.Tensor, bounds: Tensors, taps: Sequence[str]) -> dict[str, tf.Tensor]:
+    def _owned(self, crop: tf.Tensor, bounds: Bounds, taps: Sequence[str]) -> dict[str, tf.Tensor]:
         with tf.device(self.device):
             features = self.features(self.to_network(crop), taps)
             owned = {}
             for tap in taps:
-                top, bottom, left, right = tf.unstack(bounds[tap])
+                top, bottom, left, right = bounds[tap]
                 owned[tap] = features[tap][:, top:bottom, left:right]
             return owned
 
@@ -121,13 +128,13 @@ class TiledObjective(Objective):
             values = tf.concat([content.astype(self.dtype), values[len(content) :], [tv]], axis=0)
             return values, gradient.value(), self._rounded(sums)
 
-    def _share_signature(self) -> tuple[tf.TensorSpec | dict[str, tf.TensorSpec], ...]:
+    def _share_signature(self) -> tuple[Any, ...]:
         content = {tap: tf.TensorSpec((1, None, None, self._channels[tap]), self.dtype) for tap in self.content_targets}
         grams = {tap: tf.TensorSpec((self._channels[tap],) * 2, self.dtype) for tap in self.style_targets}
         return *self._signature(self.network.taps), content, grams, tf.TensorSpec((), tf.bool)
 
     def _share_of_tile(
-        self, crop: tf.Tensor, bounds: Tensors, targets: Tensors, sums: Tensors, missing: tf.Tensor
+        self, crop: tf.Tensor, bounds: Bounds, targets: Tensors, sums: Tensors, missing: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, Tensors]:
         """Return the terms' values, the crop's share of the gradient, and the tile's own Gram matrices.
 

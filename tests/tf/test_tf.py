@@ -11,9 +11,10 @@ import keras  # noqa: E402
 
 import nst_tf  # noqa: E402
 from nst_spec import backend as backends  # noqa: E402
-from nst_spec import recipe, vgg19, weights  # noqa: E402
+from nst_spec import cpu, recipe, reference, vgg19, weights  # noqa: E402
 from nst_spec.recipe import Pooling  # noqa: E402
 from nst_tf import network, optimizers  # noqa: E402
+from tests.conftest import make_problem, relative, smooth_image  # noqa: E402
 
 
 def build(arrays, taps=vgg19.TAPS, pooling=None, dtype="float64"):
@@ -100,15 +101,21 @@ def test_lbfgs_is_torchs():
 
 @pytest.mark.parametrize(
     ("settings", "onednn"),
-    [({}, "0"), ({"fast": True}, "1"), ({"precision": "bf16"}, "1"), ({"dtype": "float64"}, "0")],
+    [
+        ({}, False),
+        ({"fast": True}, False),
+        ({"precision": "bf16"}, True),
+        ({"precision": "auto"}, cpu.multiplies_bf16()),
+        ({"precision": "auto", "dtype": "float64"}, False),
+    ],
 )
-def test_onednn_is_for_those_who_accept_its_rounding(settings, onednn, monkeypatch):
+def test_onednn_is_for_bfloat16_alone(settings, onednn, monkeypatch):
     monkeypatch.delenv(nst_tf.ONEDNN)
     # Chosen before TensorFlow is imported, which takes a process of its own.
     code = "import os, nst_tf; from nst_spec.backend import Settings; "
     code += f"nst_tf.prepare(Settings(**{settings}))\nwith nst_tf.importing(): print(os.environ[nst_tf.ONEDNN])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [onednn]
+    assert done.stdout.split() == [str(int(onednn))]
 
 
 def test_what_the_environment_says_of_onednn_stands(monkeypatch):
@@ -121,3 +128,40 @@ def test_tensorflow_starts_without_chatter():
     code = "from nst_spec import backend; backend.load('tf'); import tensorflow as tf; tf.constant(1)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("settings", "xla"),
+    [
+        ({}, False),
+        ({"fast": True}, True),
+        ({"fast": True, "precision": "bf16"}, False),
+        ({"fast": True, "dtype": "float64"}, False),
+        ({"fast": True, "deterministic": True}, False),
+    ],
+)
+def test_xla_is_for_those_who_accept_another_rounding(settings, xla):
+    code = f"from nst_spec import backend; print(backend.load('tf', device='cpu', **{settings}).switches()['xla'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(xla)]
+
+
+@pytest.mark.parametrize(("pooling", "tile"), [("average", "off"), ("max", "off"), ("average", 112)])
+def test_xla_computes_what_the_oracle_does(pooling, tile, narrow_weights):
+    images = [smooth_image(190, 200, seed) for seed in (1, 2, 3)]
+    problem = make_problem("default", narrow_weights, *images[:2], dtype="float32", **{"pooling.kind": pooling})
+    objective = backends.load("tf", device="cpu", fast=True, tile=tile).objective(problem)
+    assert objective.xla
+    ours, theirs = (judge.evaluate(images[2]) for judge in (objective, reference.Objective(problem)))
+    for tap, gram in theirs.grams.items():
+        assert relative(ours.grams[tap], gram) <= 1e-6, tap
+        assert relative(ours.targets[tap], theirs.targets[tap]) <= 1e-6, tap
+    for tap, value in (theirs.losses.content_terms | theirs.losses.style_terms).items():
+        assert (ours.losses.content_terms | ours.losses.style_terms)[tap] == pytest.approx(value, rel=1e-4), tap
+    # A choice of maximum pooling, or of a rectifier, may flip.
+    assert relative(ours.gradient, theirs.gradient) <= (1e-5 if pooling == "average" else 1e-2)
+
+
+def test_a_small_image_is_not_worth_compiling(narrow_weights):
+    problem = make_problem("default", narrow_weights, *(smooth_image(64, 64, seed) for seed in (1, 2)), dtype="float32")
+    assert not backends.load("tf", device="cpu", fast=True).objective(problem).xla
