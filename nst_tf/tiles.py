@@ -28,7 +28,7 @@ class TiledObjective(Objective):
     ) -> None:
         widths = vgg19.widths_of(problem.weights.arrays)
         self._channels = {tap: widths[vgg19.block_of(tap) - 1] for tap in problem.recipe.taps}
-        self._graphs: dict[tuple[str, ...], Callable[[tf.Tensor, Tensors], Tensors]] = {}
+        self._graphs: dict[tuple[str, ...], Callable[[tf.Tensor, Bounds], Tensors]] = {}
         super().__init__(problem, plan, dtype=dtype, network_dtype=network_dtype, device=device, xla=xla)
         # A graph for a tile, and a loop in Python over the tiles: each gives its memory back before the next.
         self.loss_and_gradient = self._loss_and_gradient
