@@ -70,8 +70,8 @@ class Backend(protocol.Configured):
             raise NstError(f"Keras runs on {keras.backend.backend()} here; set KERAS_BACKEND=tensorflow and try again")
         super().__init__(settings, available_devices(), multiplies_bf16)
         configure(settings.threads, self.precision, settings.deterministic)
-        # XLA rounds otherwise than TensorFlow's kernels, has no deterministic gradient of maximum pooling, and takes seven
-        # times as long for float64. It was not measured on a GPU, nor where bfloat16 is multiplied natively.
+        # XLA rounds otherwise than TensorFlow's kernels, has no deterministic gradient of maximum pooling, and takes
+        # seven times as long for float64. It was not measured on a GPU, nor where bfloat16 is multiplied natively.
         may_round = settings.fast and not settings.deterministic
         self.xla = may_round and (self.device, self.dtype, self.precision) == ("cpu", "float32", "fp32")
 
