@@ -289,7 +289,7 @@ class Configured:
         """
         self.device = choose_device(settings.device, available, backend=self.name)
         self.precision = choose_precision(settings.precision, self.device, settings.dtype, multiplies_bf16)
-        self.dtype, self.deterministic = settings.dtype, settings.deterministic
+        self.dtype = settings.dtype
         self.tile = tiles.checked(settings.tile)
 
     def planned(self, problem: Problem, tile: tiles.Tile | None, free: int, workspace: int) -> memory.Plan:

@@ -12,6 +12,7 @@ from nst_tf import ONEDNN, importing
 with importing():
     import keras
     import tensorflow as tf
+    from tensorflow.python.framework.config import is_op_determinism_enabled  # no public name tells
 
 from nst_tf import memory
 from nst_tf.bench import Workload
@@ -70,10 +71,17 @@ class Backend(protocol.Configured):
             raise NstError(f"Keras runs on {keras.backend.backend()} here; set KERAS_BACKEND=tensorflow and try again")
         super().__init__(settings, available_devices(), multiplies_bf16)
         configure(settings.threads, self.precision, settings.deterministic)
-        # XLA rounds otherwise than TensorFlow's kernels, has no deterministic gradient of maximum pooling, and takes
-        # seven times as long for float64. It was not measured on a GPU, nor where bfloat16 is multiplied natively.
-        may_round = settings.fast and not settings.deterministic
-        self.xla = may_round and (self.device, self.dtype, self.precision) == ("cpu", "float32", "fp32")
+        self.fast = settings.fast
+
+    @property
+    def _xla(self) -> bool:
+        """Whether XLA may compile the evaluation, if the image is large enough for it to pay.
+
+        XLA rounds otherwise than TensorFlow's kernels, has no deterministic gradient of maximum pooling, and takes
+        seven times as long for float64. It was not measured on a GPU, nor where bfloat16 is multiplied natively.
+        """
+        may_round = self.fast and not is_op_determinism_enabled()
+        return may_round and (self.device, self.dtype, self.precision) == ("cpu", "float32", "fp32")
 
     def versions(self) -> dict[str, str]:
         """Return the versions of tensorflow and keras, and of the GPU's software if it computes there."""
@@ -89,15 +97,15 @@ class Backend(protocol.Configured):
         return {
             "threads": tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1,
             "tf32": tf.config.experimental.tensor_float_32_execution_enabled(),
-            "deterministic": self.deterministic,
+            "deterministic": is_op_determinism_enabled(),
             "onednn": os.environ[ONEDNN],
-            "xla": self.xla,
+            "xla": self._xla,
         }
 
     def objective(self, problem: protocol.Problem, tile: tiles.Tile | None = None) -> Objective:
         """Return the problem with the network built and the targets computed."""
         memory.release(self.device)
-        xla = self.xla and math.prod(problem.content.shape[:2]) >= XLA_PIXELS
+        xla = self._xla and math.prod(problem.content.shape[:2]) >= XLA_PIXELS
         workspace = memory.XLA_WORKSPACE if xla else memory.WORKSPACE
         plan = self.planned(problem, tile, memory.free(self.device), workspace)
         problem = dataclasses.replace(problem, recipe=plan.adapted(problem.recipe))

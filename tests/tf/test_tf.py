@@ -8,6 +8,7 @@ import pytest
 
 tf = pytest.importorskip("tensorflow")
 import keras  # noqa: E402
+from tensorflow.python.framework import config as determinism  # noqa: E402
 
 import nst_tf  # noqa: E402
 from nst_spec import backend as backends  # noqa: E402
@@ -146,8 +147,28 @@ def test_xla_is_for_those_who_accept_another_rounding(settings, xla):
     assert done.stdout.split() == [str(xla)]
 
 
+@pytest.fixture
+def not_deterministic():
+    """Determinism once asked for is the whole process's, and so every later test's."""
+    before = determinism.is_op_determinism_enabled()
+    determinism.disable_op_determinism()
+    yield
+    (determinism.enable_op_determinism if before else determinism.disable_op_determinism)()
+
+
+def test_xla_is_not_for_a_process_that_something_made_deterministic(not_deterministic, narrow_weights):
+    images = [smooth_image(192, 192, seed) for seed in (1, 2)]
+    problem = make_problem("default", narrow_weights, *images, dtype="float32", **{"pooling.kind": "max"})
+    ours = backends.load("tf", device="cpu", fast=True)
+    assert ours.switches()["xla"]
+    tf.config.experimental.enable_op_determinism()
+    assert ours.switches()["deterministic"]
+    assert not ours.switches()["xla"]
+    assert np.isfinite(ours.objective(problem).evaluate(images[0]).gradient).all()
+
+
 @pytest.mark.parametrize(("pooling", "tile"), [("average", "off"), ("max", "off"), ("average", 112)])
-def test_xla_computes_what_the_oracle_does(pooling, tile, narrow_weights):
+def test_xla_computes_what_the_oracle_does(pooling, tile, narrow_weights, not_deterministic):
     images = [smooth_image(190, 200, seed) for seed in (1, 2, 3)]
     problem = make_problem("default", narrow_weights, *images[:2], dtype="float32", **{"pooling.kind": pooling})
     objective = backends.load("tf", device="cpu", fast=True, tile=tile).objective(problem)
@@ -163,6 +184,6 @@ def test_xla_computes_what_the_oracle_does(pooling, tile, narrow_weights):
     assert relative(ours.gradient, theirs.gradient) <= (1e-5 if pooling == "average" else 1e-2)
 
 
-def test_a_small_image_is_not_worth_compiling(narrow_weights):
+def test_a_small_image_is_not_worth_compiling(narrow_weights, not_deterministic):
     problem = make_problem("default", narrow_weights, *(smooth_image(64, 64, seed) for seed in (1, 2)), dtype="float32")
     assert not backends.load("tf", device="cpu", fast=True).objective(problem).xla
