@@ -5,6 +5,7 @@ import gc
 import tensorflow as tf
 from tensorflow.python.client import device_lib
 
+from nst_spec import heap
 from nst_spec.memory import free_on_host
 
 WORKSPACE = 14
@@ -29,6 +30,7 @@ def release(device: str) -> None:
     """Give back what nothing refers to any more."""
     del device
     gc.collect()
+    heap.give_back()
 
 
 def ran_out(error: BaseException) -> bool:

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.grad import conv2d_weight
 
 BLOCKS = 16
-"""Parts of all positions that are summed apart: in one go, and by `addmm_` as well, sums over few channels lose a digit
-of float32 on a CPU."""
+"""Parts of all positions that are summed apart: in one go, sums over few channels lose a digit of float32 on a CPU."""
 
 
 class _Gram(torch.autograd.Function):
@@ -19,18 +19,39 @@ class _Gram(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor) -> Tensor:
         ctx.save_for_backward(features)
-        first, *others = _by_position(features).chunk(BLOCKS)
-        total = first.T @ first
+        first, *others = features.chunk(BLOCKS, dim=2)
+        total = _products(first)
         for block in others:
-            total += block.T @ block
+            total += _products(block)
         return total
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> Tensor:
         (features,) = ctx.saved_tensors
-        height, width = features.shape[2:]
-        flat = _by_position(features) @ (slope + slope.T)
-        return flat.unflatten(0, (1, height, width)).permute(0, 3, 1, 2)
+        return _mixed(features, slope + slope.T)
+
+
+# Both products are also what a 1 x 1 convolution computes, for which oneDNN takes half the time that MKL takes for a
+# product on AMD's CPUs with AVX-512. No convolution takes a tile that owns nothing.
+
+
+def _convolves(features: Tensor) -> bool:
+    return features.is_cpu and features.numel() > 0
+
+
+def _products(features: Tensor) -> Tensor:
+    if _convolves(features):
+        channels = features.shape[1]
+        return conv2d_weight(features, (channels, channels, 1, 1), features)[:, :, 0, 0]
+    flat = _by_position(features)
+    return flat.T @ flat
+
+
+def _mixed(features: Tensor, mixing: Tensor) -> Tensor:
+    if _convolves(features):
+        return functional.conv2d(features, mixing[:, :, None, None])
+    flat = _by_position(features) @ mixing
+    return flat.unflatten(0, (1, *features.shape[2:])).permute(0, 3, 1, 2)
 
 
 def _by_position(features: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import gc
 
 import torch
 
+from nst_spec import heap
 from nst_spec.memory import free_on_host
 
 WORKSPACE = 6
@@ -24,6 +25,7 @@ def free(device: str) -> int:
 def release(device: str) -> None:
     """Give back what nothing refers to any more."""
     gc.collect()
+    heap.give_back()
     if device == "cuda":
         torch.cuda.empty_cache()
     elif device == "mps":

@@ -6,9 +6,12 @@ import pytest
 torch = pytest.importorskip("torch")
 from torchvision.models import vgg19 as torchvision_vgg19  # noqa: E402
 
-from nst_spec import recipe, vgg19, weights  # noqa: E402
+import nst_torch  # noqa: E402
+from nst_spec import heap, recipe, vgg19, weights  # noqa: E402
+from nst_spec.backend import Settings  # noqa: E402
 from nst_spec.recipe import Pooling  # noqa: E402
-from nst_torch import network, optimizers  # noqa: E402
+from nst_torch import losses, network, optimizers  # noqa: E402
+from tests.conftest import relative, smooth_image  # noqa: E402
 
 
 def build(arrays, taps=vgg19.TAPS, pooling=None, dtype=torch.float64):
@@ -103,3 +106,26 @@ def test_update_rules_are_torchs(settings, original):
         update.update()
         step.step(closure)
     np.testing.assert_array_equal(ours.numpy(), theirs.detach().numpy())
+
+
+def test_a_tile_that_owns_nothing_adds_nothing():
+    features = torch.zeros(1, 8, 1, 0, dtype=torch.float64, requires_grad=True)
+    gram = losses.gram(features, 4.0)
+    np.testing.assert_array_equal(gram.detach(), np.zeros((8, 8)))
+    (slope,) = torch.autograd.grad(gram.sum(), features)
+    assert slope.shape == features.shape
+
+
+def test_a_sum_over_many_positions_keeps_float32s_digits():
+    features = torch.from_numpy(smooth_image(512, 512, 1)).permute(2, 0, 1)[None].float()
+    features = features.contiguous(memory_format=torch.channels_last)
+    flat = features.double().flatten(2)[0]
+    assert relative(losses.gram(features, 1.0), flat @ flat.T) <= 2e-7
+
+
+@pytest.mark.parametrize(("fast", "kept"), [(True, [True]), (False, [])])
+def test_only_a_fast_run_keeps_the_memory_that_it_frees(fast, kept, monkeypatch):
+    calls = []
+    monkeypatch.setattr(heap, "keep", lambda: calls.append(True))
+    nst_torch.prepare(Settings(fast=fast))
+    assert calls == kept

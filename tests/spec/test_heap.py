@@ -1,0 +1,52 @@
+"""What the process keeps of the memory it frees; in processes of their own, since it is kept for good."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+
+BLOCK = 64 * 2**20
+
+
+def printed(code):
+    """Numbers that a new process prints; in it `filled()` takes a block of memory, writes all of it and frees it."""
+    prelude = (
+        "import psutil, resource\n"
+        "from nst_spec import heap\n"
+        f"filled = lambda: b'x' * {BLOCK} and None\n"
+        "resident = lambda: psutil.Process().memory_info().rss\n"
+        "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+    )
+    done = subprocess.run([sys.executable, "-c", prelude + code], capture_output=True, text=True, check=True)
+    return [int(number) for number in done.stdout.split()]
+
+
+def test_what_is_kept_is_not_cleared_anew_each_time():
+    ten_times = "filled(); before = faults(); [filled() for _ in range(10)]; print(faults() - before)"
+    (anew,), (kept,) = printed(ten_times), printed(f"heap.keep(); {ten_times}")
+    assert kept < anew / 10
+
+
+def test_what_is_kept_is_given_back_when_asked():
+    code = "heap.keep(); before = resident(); filled(); kept = resident(); heap.give_back(); "
+    code += "print(kept - before, kept - resident())"
+    kept, given_back = printed(code)
+    assert kept >= 0.9 * BLOCK
+    assert given_back >= 0.9 * BLOCK
+
+
+def test_a_system_without_it_is_left_alone(monkeypatch):
+    from nst_spec import heap
+
+    def no_library(name):
+        raise TypeError(f"LoadLibrary() argument 1 must be str, not {name}")
+
+    monkeypatch.setattr(heap.ctypes, "CDLL", no_library)
+    heap.keep()
+    heap.give_back()
+    monkeypatch.setattr(heap.ctypes, "CDLL", lambda name: object())
+    heap.keep()
+    heap.give_back()
