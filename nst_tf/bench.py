@@ -31,7 +31,7 @@ class Workload:
         objective = self.objective
         deepest = self.problem.recipe.taps[-1]
         with tf.device(self.device):
-            image = tf.cast(objective.to_network(objective.variable(self.problem.content)), objective.network_dtype)
+            image = objective.to_network(objective.variable(self.problem.content))
 
         @tf.function(jit_compile=objective.xla)
         def gradient(image: tf.Tensor) -> tf.Tensor:

@@ -27,13 +27,27 @@ def _keras_layers() -> dict[str, dict[str, Any]]:
 
 
 class Network:
-    """Features at the taps, for a preprocessed image (1, H, W, 3)."""
+    """Features at the taps, for a preprocessed image (1, H, W, 3).
 
-    def __init__(self, weights: Mapping[str, NDArray], taps: Sequence[str], pooling: Pooling, *, dtype: str) -> None:
+    The first convolution computes in `image_dtype` and the others in `dtype`: images have more digits than bfloat16.
+    """
+
+    def __init__(
+        self,
+        weights: Mapping[str, NDArray],
+        taps: Sequence[str],
+        pooling: Pooling,
+        *,
+        dtype: str,
+        image_dtype: str,
+    ) -> None:
         self.taps = vgg19.check_taps(taps)
         self.layers: dict[str, keras.Layer] = {}
-        x = keras.Input((None, None, vgg19.IMAGE_CHANNELS), dtype=dtype)
+        x = keras.Input((None, None, vgg19.IMAGE_CHANNELS), dtype=image_dtype)
+        first = vgg19.CONVOLUTIONS[0]
         for name in vgg19.layers_to(taps):
+            # A Keras layer casts what it is given to its own.
+            own = image_dtype if name in (first, vgg19.rectified(first)) else dtype
             if name in vgg19.CONVOLUTIONS:
                 kernel, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
                 # Keras' layer rectifies its own output; here that is a layer of its own, so that both can be taps.
@@ -41,14 +55,14 @@ class Network:
                     "filters": len(bias),
                     "activation": "linear",
                     "kernel_initializer": "zeros",
-                    "dtype": dtype,
+                    "dtype": own,
                 }
                 layer = keras.layers.Conv2D.from_config(config)
                 x = layer(x)
                 layer.set_weights([np.transpose(kernel, (2, 3, 1, 0)), bias])
             else:
                 is_relu = name.startswith("relu")
-                layer = keras.layers.ReLU(dtype=dtype) if is_relu else _pooling_layer(pooling, dtype=dtype)
+                layer = keras.layers.ReLU(dtype=own) if is_relu else _pooling_layer(pooling, dtype=own)
                 x = layer(x)
             self.layers[name] = layer
 

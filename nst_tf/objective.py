@@ -66,7 +66,9 @@ class Objective:
             self.to_space = PixelMap(preprocessing.affine("unit", recipe.space), dtype)
             self.to_image = PixelMap(preprocessing.affine(recipe.space, "unit"), dtype)
             self.to_network = PixelMap(preprocessing.affine(recipe.space, problem.preprocessing), dtype)
-            self.network = Network(problem.weights.arrays, recipe.taps, recipe.pooling, dtype=network_dtype)
+            self.network = Network(
+                problem.weights.arrays, recipe.taps, recipe.pooling, dtype=network_dtype, image_dtype=dtype
+            )
             # One coefficient per term, in the order of Losses.of: the total is their dot product.
             alpha, beta, tv_weight = recipe.term_weights
             coefficients = [alpha] * len(recipe.content.taps) + [beta] * len(recipe.style.taps) + [tv_weight]
@@ -112,7 +114,7 @@ class Objective:
 
     def features(self, x: tf.Tensor, taps: Sequence[str] | None = None) -> dict[str, tf.Tensor]:
         """Return a preprocessed image's features (1, H, W, C) at every tap, or at some, in its own precision."""
-        features = self.network(tf.cast(x, self.network_dtype), taps)
+        features = self.network(x, taps)
         return {tap: tf.cast(feature, x.dtype) for tap, feature in features.items()}
 
     def terms(self, features: Mapping[str, tf.Tensor], variable: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
@@ -139,7 +141,7 @@ class Objective:
             x = self.to_network(variable)
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(x)
-                outputs = {"input": x} | self.network(tf.cast(x, self.network_dtype), list(self.network.layers))
+                outputs = {"input": x} | self.network(x, list(self.network.layers))
                 in_full = {layer: tf.cast(output, x.dtype) for layer, output in outputs.items()}
                 values, _ = self.terms(in_full, tf.stop_gradient(variable))
                 total = tf.tensordot(values, self.coefficients, axes=1)

@@ -31,8 +31,7 @@ class Workload:
         """The network to its deepest tap and back to the image, with the plain sum of that tap for a loss."""
         objective = self.objective
         deepest = self.problem.recipe.taps[-1]
-        image = objective.to_network(objective.variable(self.problem.content)).to(objective.network_dtype)
-        image = image.detach().requires_grad_(True)
+        image = objective.to_network(objective.variable(self.problem.content)).detach().requires_grad_(True)
 
         def work() -> Tensor:
             features = objective.network(image, [deepest])[deepest]

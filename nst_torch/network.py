@@ -28,7 +28,10 @@ def _configuration(widths: Sequence[int]) -> list[str | int]:
 
 
 class Network(nn.Module):
-    """Features at the taps, for a preprocessed image (1, 3, H, W)."""
+    """Features at the taps, for a preprocessed image (1, 3, H, W).
+
+    The first convolution computes in `image_dtype` and the others in `dtype`: images have more digits than bfloat16.
+    """
 
     def __init__(
         self,
@@ -37,6 +40,7 @@ class Network(nn.Module):
         pooling: Pooling,
         *,
         dtype: torch.dtype,
+        image_dtype: torch.dtype,
         device: torch.device,
     ) -> None:
         super().__init__()
@@ -47,8 +51,9 @@ class Network(nn.Module):
         for index, name in enumerate(vgg19.layers_to(taps)):
             layer = features[index]
             if name in vgg19.CONVOLUTIONS:
+                own = image_dtype if name == vgg19.CONVOLUTIONS[0] else dtype
                 layer.load_state_dict(
-                    {part: torch.tensor(weights[f"{name}.{part}"], dtype=dtype) for part in ("weight", "bias")},
+                    {part: torch.tensor(weights[f"{name}.{part}"], dtype=own) for part in ("weight", "bias")},
                     assign=True,
                 )
             elif name.startswith("relu"):
@@ -66,6 +71,8 @@ class Network(nn.Module):
         features = {}
         below = "input"
         for name, layer in self.layers.items():
+            if isinstance(layer, nn.Conv2d):
+                x = x.to(layer.weight.dtype)
             # What nobody reads before it is rectified is rectified where it lies.
             x = x.relu_() if name.startswith("relu") and below not in wanted else layer(x)
             if name in wanted:

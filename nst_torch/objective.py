@@ -74,7 +74,14 @@ class Objective:
         self.to_space = PixelMap(preprocessing.affine("unit", recipe.space), self.like)
         self.to_image = PixelMap(preprocessing.affine(recipe.space, "unit"), self.like)
         self.to_network = PixelMap(preprocessing.affine(recipe.space, problem.preprocessing), self.like)
-        self.network = Network(problem.weights.arrays, recipe.taps, recipe.pooling, dtype=network_dtype, device=device)
+        self.network = Network(
+            problem.weights.arrays,
+            recipe.taps,
+            recipe.pooling,
+            dtype=network_dtype,
+            image_dtype=dtype,
+            device=device,
+        )
         # One coefficient per term, in the order of Losses.of: the total is their dot product.
         alpha, beta, tv_weight = recipe.term_weights
         coefficients = [alpha] * len(recipe.content.taps) + [beta] * len(recipe.style.taps) + [tv_weight]
@@ -118,7 +125,7 @@ class Objective:
 
     def features(self, x: Tensor, taps: Sequence[str] | None = None) -> dict[str, Tensor]:
         """Return a preprocessed image's features (1, C, H, W) at every tap, or at some, in its own precision."""
-        features = self.network(x.to(self.network_dtype), taps)
+        features = self.network(x, taps)
         return {tap: feature.to(x.dtype) for tap, feature in features.items()}
 
     def terms(self, features: Mapping[str, Tensor], variable: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -151,7 +158,7 @@ class Objective:
         variable = self.variable(image)
         # A copy, since without a preprocessing the network's input is the variable itself.
         x = self.to_network(variable).clone().requires_grad_(True)
-        outputs = {"input": x} | self.network(x.to(self.network_dtype), list(self.network.layers))
+        outputs = {"input": x} | self.network(x, list(self.network.layers))
         in_full = {layer: output.to(x.dtype) for layer, output in outputs.items()}
         values, _ = self.terms(in_full, variable)
         gradients = torch.autograd.grad(values @ self.coefficients, list(outputs.values()))

@@ -214,18 +214,31 @@ def test_the_precision_follows_the_hardware_only_if_that_was_asked_for(requested
     assert backends.choose_precision(requested, "cpu", dtype, lambda device: native) == chosen
 
 
-def test_a_bfloat16_run_arrives_where_a_float32_run_does(backend_name, device, narrow_weights):
-    content, style = smooth_image(32, 40, 1), smooth_image(36, 32, 2)
+def test_a_bfloat16_run_reads_the_image_with_all_its_digits(backend_name, device, narrow_weights):
+    content, style, image = (smooth_image(48, 56, seed) for seed in (1, 2, 3))
+    problem = make_problem("default", narrow_weights, content, style, dtype="float32")
+    exact, reduced = (
+        backends.load(backend_name, device=device, precision=p).objective(problem).passes(image.astype("float32"))
+        for p in ("fp32", "bf16")
+    )
+    assert relative(reduced.outputs["relu1_1"], exact.outputs["relu1_1"]) <= 1e-6
+    assert 1e-4 < relative(reduced.outputs["conv1_2"], exact.outputs["conv1_2"]) < 1e-2
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_bfloat16_run_arrives_where_a_float32_run_does(seed, backend_name, device, narrow_weights):
+    content, style = smooth_image(32, 40, seed), smooth_image(36, 32, seed + 20)
     exact, reduced = (backends.load(backend_name, device=device, precision=p) for p in ("fp32", "bf16"))
     objectives = []
     images = []
     for instance in (exact, reduced):
-        # L-BFGS multiplies any rounding: two float32 runs a millionth apart end up to 5% apart.
-        adam = {"optimizer.kind": "adam", "optimizer.lr": 0.02}
+        # L-BFGS multiplies any rounding: two float32 runs a millionth apart end up to 5% apart. So does Adam at twice
+        # this rate: two that start 0.002 apart, 2.5%.
+        adam = {"optimizer.kind": "adam", "optimizer.lr": 0.01}
         problem = make_problem("default", narrow_weights, content, style, "float32", **adam)
         objectives.append(instance.objective(problem))
         descent = objectives[-1].descent(content.astype("float32"))
-        for _ in range(30):
+        for _ in range(60):
             descent.evaluate()
             descent.update()
         images.append(descent.image())
