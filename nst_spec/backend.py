@@ -258,9 +258,9 @@ class Settings:
 
     `device` is one of DEVICES, `dtype` one of DTYPES, `precision` one of PRECISIONS, `threads` the number of CPU
     threads (None: the framework's own), `deterministic` whether the framework must give the same bits every time,
-    `fast` whether it may round otherwise where that is faster, as TensorFlow does that XLA compiles. `precision`,
-    `threads` and `deterministic` are settings of the whole process, and `precision` counts when the framework is first
-    imported. `tile` is what nst_spec.tiles.checked accepts.
+    `fast` whether it may do what is faster: round otherwise, as TensorFlow does that XLA compiles, or keep what memory
+    it has freed, as torch does. `precision`, `threads` and `deterministic` are settings of the whole process, and
+    `precision` counts when the framework is first imported. `tile` is what nst_spec.tiles.checked accepts.
     """
 
     device: str = "auto"
@@ -289,7 +289,7 @@ class Configured:
         """
         self.device = choose_device(settings.device, available, backend=self.name)
         self.precision = choose_precision(settings.precision, self.device, settings.dtype, multiplies_bf16)
-        self.dtype = settings.dtype
+        self.dtype, self.fast = settings.dtype, settings.fast
         self.tile = tiles.checked(settings.tile)
 
     def planned(self, problem: Problem, tile: tiles.Tile | None, free: int, workspace: int) -> memory.Plan:

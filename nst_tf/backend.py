@@ -71,7 +71,6 @@ class Backend(protocol.Configured):
             raise NstError(f"Keras runs on {keras.backend.backend()} here; set KERAS_BACKEND=tensorflow and try again")
         super().__init__(settings, available_devices(), multiplies_bf16)
         configure(settings.threads, self.precision, settings.deterministic)
-        self.fast = settings.fast
 
     @property
     def _xla(self) -> bool:

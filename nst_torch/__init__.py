@@ -3,17 +3,9 @@
 import importlib.util
 import sys
 
-from nst_spec import heap
-from nst_spec.backend import Settings
 from nst_spec.errors import NstError
 
 FRAMEWORK = "torch"
-
-
-def prepare(settings: Settings) -> None:
-    """Let the process of a fast run keep the memory that it frees: 15% off a step at 512 px."""
-    if settings.fast:
-        heap.keep()
 
 
 def check_import_order() -> None:

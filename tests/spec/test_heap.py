@@ -26,12 +26,18 @@ def printed(code):
 
 def test_what_is_kept_is_not_cleared_anew_each_time():
     ten_times = "filled(); before = faults(); [filled() for _ in range(10)]; print(faults() - before)"
-    (anew,), (kept,) = printed(ten_times), printed(f"heap.keep(); {ten_times}")
+    (anew,), (kept,) = printed(ten_times), printed(f"heap.keep(True); {ten_times}")
     assert kept < anew / 10
 
 
+def test_the_library_may_have_its_own_way_again():
+    code = "heap.keep(True); heap.keep(False); before = resident(); filled(); print(resident() - before)"
+    (kept,) = printed(code)
+    assert kept < 0.1 * BLOCK
+
+
 def test_what_is_kept_is_given_back_when_asked():
-    code = "heap.keep(); before = resident(); filled(); kept = resident(); heap.give_back(); "
+    code = "heap.keep(True); before = resident(); filled(); kept = resident(); heap.give_back(); "
     code += "print(kept - before, kept - resident())"
     kept, given_back = printed(code)
     assert kept >= 0.9 * BLOCK
@@ -45,8 +51,8 @@ def test_a_system_without_it_is_left_alone(monkeypatch):
         raise TypeError(f"LoadLibrary() argument 1 must be str, not {name}")
 
     monkeypatch.setattr(heap.ctypes, "CDLL", no_library)
-    heap.keep()
+    heap.keep(True)
     heap.give_back()
     monkeypatch.setattr(heap.ctypes, "CDLL", lambda name: object())
-    heap.keep()
+    heap.keep(True)
     heap.give_back()

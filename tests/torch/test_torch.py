@@ -6,12 +6,11 @@ import pytest
 torch = pytest.importorskip("torch")
 from torchvision.models import vgg19 as torchvision_vgg19  # noqa: E402
 
-import nst_torch  # noqa: E402
+from nst_spec import backend as backends  # noqa: E402
 from nst_spec import generator, heap, recipe, vgg19, weights  # noqa: E402
-from nst_spec.backend import Settings  # noqa: E402
 from nst_spec.recipe import Pooling  # noqa: E402
 from nst_torch import losses, network, optimizers  # noqa: E402
-from tests.conftest import relative  # noqa: E402
+from tests.conftest import make_problem, relative  # noqa: E402
 
 
 def build(arrays, taps=vgg19.TAPS, pooling=None, dtype=torch.float64, image_dtype=None):
@@ -123,9 +122,13 @@ def test_a_sum_over_many_positions_keeps_float32s_digits():
     assert relative(losses.gram(features, 1.0), flat @ flat.T) <= 1e-7
 
 
-@pytest.mark.parametrize(("fast", "kept"), [(True, [True]), (False, [])])
-def test_only_a_fast_run_keeps_the_memory_that_it_frees(fast, kept, monkeypatch):
+@pytest.mark.parametrize(
+    ("fast", "tile", "kept"), [(True, "off", [True]), (True, 64, [False]), (False, "off", []), (False, 64, [])]
+)
+def test_only_a_fast_run_without_tiles_keeps_the_memory_that_it_frees(fast, tile, kept, monkeypatch, narrow_weights):
     calls = []
-    monkeypatch.setattr(heap, "keep", lambda: calls.append(True))
-    nst_torch.prepare(Settings(fast=fast))
+    monkeypatch.setattr(heap, "keep", calls.append)
+    images = [generator.uniform(seed, (96, 80, 3)) for seed in (1, 2)]
+    problem = make_problem("default", narrow_weights, *images, dtype="float32")
+    backends.load("torch", device="cpu", fast=fast, tile=tile).objective(problem)
     assert calls == kept
