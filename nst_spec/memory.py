@@ -17,8 +17,8 @@ SHARE = 0.8
 KEPT = 2**30
 """Bytes of content features that a tiled problem keeps. It computes more than that anew at every evaluation, so that
 what it needs is bounded; a tile then takes another forward pass to the deepest content tap."""
-TILE = 5 * 2**29
-"""Bytes for both passes over a tile that is not asked for (2.5 GiB): larger tiles save little time."""
+TILE = 2**31
+"""Bytes for both passes over a tile that is not asked for: larger tiles save little time."""
 IMAGES = 12
 """Arrays as large as the image beside the optimiser's: the image, the best one, the gradient, both inputs, what the
 total variation and an update need on the way."""

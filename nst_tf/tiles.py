@@ -33,7 +33,7 @@ class TiledObjective(Objective):
         # A graph for a tile, and a loop in Python over the tiles: each gives its memory back before the next.
         self.loss_and_gradient = self._loss_and_gradient
         self._share = self._graph(self._share_of_tile, self._share_signature())
-        self._total_variation = tf.function(self._tv_and_gradient)
+        self._total_variation = tf.function(self._tv_and_gradient, jit_compile=xla)
 
     def pieces(self, image: tf.Tensor) -> tuple[tiles.Piece, ...]:
         """Return the tiles of an image (1, H, W, 3)."""
@@ -111,6 +111,7 @@ class TiledObjective(Objective):
             sums = self._sums(variable, (piece for _, piece in others), divisors)
             tv, slope = self._total_variation(variable)
             gradient = tf.Variable(slope)
+            del slope  # it is as large as the image
             content = np.zeros(len(self.content_targets))
             # The last tile completes the Gram matrices, so its way forth serves both passes.
             for number, piece in (last, *others):

@@ -39,11 +39,11 @@ def test_an_image_that_fits_is_not_tiled():
 
 def test_an_image_that_does_not_fit_is_tiled_and_the_run_says_why():
     plan = memory.plan(needs(4096), "auto", 16 * GIB)
-    assert plan.tile == 768
+    assert plan.tile == 640
     assert plan.warnings == ()
     (reason,) = plan.reasons
     assert reason.startswith("4096 x 4096 px would take about ")
-    assert "of 16.0 GiB that are free; computed in tiles of 768 px (--tile off never tiles)" in reason
+    assert "of 16.0 GiB that are free; computed in tiles of 640 px (--tile off never tiles)" in reason
 
 
 def test_asking_wins_over_the_estimate():
@@ -65,7 +65,7 @@ def test_the_history_is_cut_down_only_where_tiles_are_not_enough(name):
     assert (small.history, small.warnings) == (None, ())
     # 200 arrays of 192 MiB each would be 37.5 GiB.
     plan = memory.plan(needs(4096, name, steps=500), "auto", 16 * GIB)
-    assert plan.tile == 768
+    assert plan.tile == 640
     assert 10 <= plan.history <= 30
     assert "100 pairs of L-BFGS would take 37.5 GiB" in plan.warnings[0]
     adapted = plan.adapted(recipe.load(name))
