@@ -8,7 +8,7 @@ from PIL import Image
 
 pytest.importorskip("torch")
 pytest.importorskip("matplotlib")
-from benchmarks import schedule  # noqa: E402
+from benchmarks import schedule
 
 
 def test_both_ways_are_measured_and_drawn(photo, painting, tmp_path, monkeypatch, capsys):
