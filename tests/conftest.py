@@ -4,6 +4,11 @@ import os
 # All must happen before any test module imports a framework or looks for a cache.
 os.environ["NST_OFFLINE"] = "1"
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"  # or a test that paints would choose it for all that come after
+# Processes that test side by side (pytest -n) share the processors, and must not all start a thread on each.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = os.environ["TF_NUM_INTRAOP_THREADS"] = str(
+        max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    )
 if importlib.util.find_spec("torch"):
     import torchvision  # noqa: F401  (it loads Triton; TensorFlow first would abort the process)
 
