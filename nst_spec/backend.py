@@ -27,8 +27,9 @@ DTYPES = ("float32", "float64")
 Precision = Literal["fp32", "tf32", "bf16"]
 AUTO = "auto"
 PRECISIONS = (AUTO, "fp32", "tf32", "bf16")
-"""How a float32 run multiplies inside the network; AUTO is bf16 where the device does so natively, else fp32. Losses
-and the image stay float32, and so do Gram matrices but in TensorFlow with tf32, whose switch is for every product."""
+"""How a float32 run multiplies inside the network; AUTO is bf16 where the device does so natively, else fp32. With bf16
+the first convolution stays float32, since an image has more digits than bfloat16. So do losses and the image always,
+and Gram matrices but in TensorFlow with tf32, whose switch is for every product."""
 BF16_CAPABILITY = (8, 0)
 """The CUDA compute capability (Ampere) from which on a GPU multiplies bfloat16 numbers natively."""
 DEVICES = ("auto", "cpu", "cuda", "mps")

@@ -29,7 +29,7 @@ def _keras_layers() -> dict[str, dict[str, Any]]:
 class Network:
     """Features at the taps, for a preprocessed image (1, H, W, 3).
 
-    The first convolution computes in `image_dtype` and the others in `dtype`: images have more digits than bfloat16.
+    The first convolution computes in `image_dtype`, the others in `dtype`; nst_spec.backend.PRECISIONS says why.
     """
 
     def __init__(

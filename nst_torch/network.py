@@ -30,7 +30,7 @@ def _configuration(widths: Sequence[int]) -> list[str | int]:
 class Network(nn.Module):
     """Features at the taps, for a preprocessed image (1, 3, H, W).
 
-    The first convolution computes in `image_dtype` and the others in `dtype`: images have more digits than bfloat16.
+    The first convolution computes in `image_dtype`, the others in `dtype`; nst_spec.backend.PRECISIONS says why.
     """
 
     def __init__(

@@ -3,8 +3,11 @@
 import platform
 import subprocess
 import sys
+import types
 
 import pytest
+
+from nst_spec import heap
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 
@@ -44,15 +47,17 @@ def test_what_is_kept_is_given_back_when_asked():
     assert given_back >= 0.9 * BLOCK
 
 
-def test_a_system_without_it_is_left_alone(monkeypatch):
-    from nst_spec import heap
+def windows(name):
+    raise TypeError(f"LoadLibrary() argument 1 must be str, not {name}")
 
-    def no_library(name):
-        raise TypeError(f"LoadLibrary() argument 1 must be str, not {name}")
 
-    monkeypatch.setattr(heap.ctypes, "CDLL", no_library)
+@pytest.mark.parametrize("lacking", ["the library", "mallopt", "malloc_trim"])
+def test_a_system_that_lacks_some_of_it_is_left_alone(lacking, monkeypatch):
+    calls = []
+    library = {"mallopt": lambda *settings: calls.append(settings), "malloc_trim": calls.append}
+    library.pop(lacking, None)
+    there = windows if lacking == "the library" else lambda name: types.SimpleNamespace(**library)
+    monkeypatch.setattr(heap.ctypes, "CDLL", there)
     heap.keep(True)
     heap.give_back()
-    monkeypatch.setattr(heap.ctypes, "CDLL", lambda name: object())
-    heap.keep(True)
-    heap.give_back()
+    assert calls == []

@@ -18,9 +18,8 @@ from nst_tf import network, optimizers  # noqa: E402
 from tests.conftest import make_problem, relative, smooth_image  # noqa: E402
 
 
-def build(arrays, taps=vgg19.TAPS, pooling=None, dtype="float64", image_dtype=None):
-    kinds = {"dtype": dtype, "image_dtype": image_dtype or dtype}
-    return network.Network(arrays, taps, pooling or Pooling(), **kinds)
+def build(arrays, taps=vgg19.TAPS, pooling=None, dtype="float64"):
+    return network.Network(arrays, taps, pooling or Pooling(), dtype=dtype, image_dtype=dtype)
 
 
 def test_the_full_network_is_keras_own():

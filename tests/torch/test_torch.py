@@ -13,9 +13,9 @@ from nst_torch import losses, network, optimizers  # noqa: E402
 from tests.conftest import make_problem, relative  # noqa: E402
 
 
-def build(arrays, taps=vgg19.TAPS, pooling=None, dtype=torch.float64, image_dtype=None):
-    kinds = {"dtype": dtype, "image_dtype": image_dtype or dtype}
-    return network.Network(arrays, taps, pooling or Pooling(), **kinds, device=torch.device("cpu"))
+def build(arrays, taps=vgg19.TAPS, pooling=None, dtype=torch.float64):
+    kinds = {"dtype": dtype, "image_dtype": dtype, "device": torch.device("cpu")}
+    return network.Network(arrays, taps, pooling or Pooling(), **kinds)
 
 
 def test_the_full_network_is_torchvisions():
