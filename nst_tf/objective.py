@@ -105,14 +105,14 @@ class Objective:
         return {tap: losses.gram(features[tap], divisor) for tap, divisor in divisors.items()}
 
     def _features_of(self, image: tf.Tensor, taps: Sequence[str]) -> dict[str, tf.Tensor]:
-        return tf.function(lambda variable: self.features(self.to_network(variable), taps))(image)
+        return tf.function(lambda variable: self._features(self.to_network(variable), taps))(image)
 
     def variable(self, image: protocol.Image) -> tf.Tensor:
         """Return an image (H, W, 3) as the variable (1, H, W, 3) in the optimised space."""
         with tf.device(self.device):
             return self.to_space(tf.constant(np.asarray(image)[None], self.dtype))
 
-    def features(self, x: tf.Tensor, taps: Sequence[str] | None = None) -> dict[str, tf.Tensor]:
+    def _features(self, x: tf.Tensor, taps: Sequence[str] | None = None) -> dict[str, tf.Tensor]:
         """Return a preprocessed image's features (1, H, W, C) at every tap, or at some, in its own precision."""
         features = self.network(x, taps)
         return {tap: tf.cast(feature, x.dtype) for tap, feature in features.items()}
@@ -130,7 +130,7 @@ class Objective:
         with tf.device(self.device):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(variable)
-                values, grams = self.terms(self.features(self.to_network(variable)), variable)
+                values, grams = self.terms(self._features(self.to_network(variable)), variable)
                 total = tf.tensordot(values, self.coefficients, axes=1)
             return values, tape.gradient(total, variable), grams
 

@@ -63,7 +63,7 @@ class TiledObjective(Objective):
 
     def _owned(self, crop: tf.Tensor, bounds: Bounds, taps: Sequence[str]) -> dict[str, tf.Tensor]:
         with tf.device(self.device):
-            features = self.features(self.to_network(crop), taps)
+            features = self._features(self.to_network(crop), taps)
             owned = {}
             for tap in taps:
                 top, bottom, left, right = bounds[tap]

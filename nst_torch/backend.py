@@ -1,6 +1,7 @@
 """The protocol's door: devices, precision and switches, NumPy in and NumPy out."""
 
 import dataclasses
+import math
 import os
 
 from nst_spec import backend as protocol
@@ -20,6 +21,8 @@ from nst_torch.tiles import TiledObjective  # noqa: E402
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 NETWORK_DTYPES = {"bf16": torch.bfloat16}
 """What the network computes in at a precision that is not the run's own dtype."""
+RECORDED_PIXELS = 1024 * 1024
+"""Content images of more pixels keep a GPU busy while the next kernel is started."""
 
 
 def available_devices() -> tuple[str, ...]:
@@ -83,7 +86,10 @@ class Backend(protocol.Configured):
             # 15% off a step at 512 px. Tiles are of many sizes, which would leave gaps between what is kept.
             heap.keep(plan.tile is None)
         kind = Objective if plan.tile is None else TiledObjective
-        return kind(problem, plan, dtype=dtype, network_dtype=network_dtype, device=torch.device(self.device))
+        pixels = math.prod(problem.content.shape[:2])
+        recorded = self.fast and self.device == "cuda" and plan.tile is None and pixels <= RECORDED_PIXELS
+        device = torch.device(self.device)
+        return kind(problem, plan, dtype=dtype, network_dtype=network_dtype, device=device, recorded=recorded)
 
     def ran_out_of_memory(self, error: BaseException) -> bool:
         """Return whether the error says that memory has run out, the host's or the device's."""

@@ -12,7 +12,7 @@ from torch.nn import functional
 from nst_spec import backend as protocol
 from nst_spec import preprocessing, vgg19
 from nst_spec import recipe as recipes
-from nst_torch.objective import Objective, PixelMap
+from nst_torch.objective import Objective, PixelMap, Recorded
 
 
 class Workload:
@@ -31,14 +31,14 @@ class Workload:
         """The network to its deepest tap and back to the image, with the plain sum of that tap for a loss."""
         objective = self.objective
         deepest = self.problem.recipe.taps[-1]
-        image = objective.to_network(objective.variable(self.problem.content)).detach().requires_grad_(True)
+        image = objective.to_network(objective.variable(self.problem.content))
 
-        def work() -> Tensor:
-            features = objective.network(image, [deepest])[deepest]
-            (gradient,) = torch.autograd.grad(features.sum(), image)
-            return gradient
+        def gradient(image: Tensor) -> Tensor:
+            image = image.detach().requires_grad_(True)
+            return torch.autograd.grad(objective.network(image, [deepest])[deepest].sum(), image)[0]
 
-        return work
+        work = Recorded(gradient) if objective.recorded else gradient
+        return lambda: work(image)
 
     def tutorial_step(self) -> protocol.Work:
         """A step of the loop in the framework's own tutorial, in float32, with the recipe's taps and pooling."""

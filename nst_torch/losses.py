@@ -18,6 +18,9 @@ class _Gram(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, features: Tensor) -> Tensor:
+        ctx.dtype = features.dtype
+        # A GPU multiplies bfloat16 numbers exactly and adds the products up in float32; a CPU would round the sums.
+        features = features if features.is_cuda else features.to(_wide(features))
         ctx.save_for_backward(features)
         first, *others = features.chunk(BLOCKS, dim=2)
         total = _products(first)
@@ -28,7 +31,11 @@ class _Gram(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> Tensor:
         (features,) = ctx.saved_tensors
-        return _mixed(features, slope + slope.T)
+        return _mixed(features, (slope + slope.T).to(features.dtype)).to(ctx.dtype)
+
+
+def _wide(features: Tensor) -> torch.dtype:
+    return torch.float32 if features.dtype == torch.bfloat16 else features.dtype
 
 
 # Both products are also what a 1 x 1 convolution computes, for which oneDNN takes half the time that MKL takes for a
@@ -44,7 +51,8 @@ def _products(features: Tensor) -> Tensor:
         channels = features.shape[1]
         return conv2d_weight(features, (channels, channels, 1, 1), features)[:, :, 0, 0]
     flat = _by_position(features)
-    return flat.T @ flat
+    wide = _wide(features)
+    return flat.T @ flat if flat.dtype == wide else torch.mm(flat.T, flat, out_dtype=wide)
 
 
 def _mixed(features: Tensor, mixing: Tensor) -> Tensor:
@@ -60,13 +68,13 @@ def _by_position(features: Tensor) -> Tensor:
 
 
 def gram(features: Tensor, divisor: float) -> Tensor:
-    """Return the Gram matrix (C, C); nst_spec.losses.gram."""
+    """Return the Gram matrix (C, C), of features in bfloat16 in float32; nst_spec.losses.gram."""
     return _Gram.apply(features) / divisor
 
 
 def squared_error(values: Tensor, target: Tensor, factor: float) -> Tensor:
-    """Return `factor * sum (values - target)^2`; nst_spec.losses.squared_error."""
-    return factor * functional.mse_loss(values, target, reduction="sum")
+    """Return `factor * sum (values - target)^2` in the target's precision; nst_spec.losses.squared_error."""
+    return factor * functional.mse_loss(values.to(target.dtype), target, reduction="sum")
 
 
 def _differences(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,8 +92,8 @@ def _tv_l1(x: Tensor) -> Tensor:
 
 
 def _tv_mean_squared(x: Tensor) -> Tensor:
-    dy, dx = _differences(x)
-    return (dy.square().sum() + dx.square().sum()) / x.numel()
+    pairs = (x[:, :, 1:], x[:, :, :-1]), (x[:, :, :, 1:], x[:, :, :, :-1])
+    return sum(functional.mse_loss(*pair, reduction="sum") for pair in pairs) / x.numel()
 
 
 TV_FORMS: Mapping[str, Callable[[Tensor], Tensor]] = {

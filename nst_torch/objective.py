@@ -1,7 +1,8 @@
 """Image to terms, total loss and gradient; targets computed once, the network cut at the deepest tap."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,18 +25,17 @@ class PixelMap:
         self.affine = affine
         self.scale = like.new_tensor(affine.scale).view(1, 3, 1, 1)
         self.offset = like.new_tensor(affine.offset).view(1, 3, 1, 1)
+        self.order = torch.tensor(affine.order, device=like.device)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map an image."""
         if self.affine.is_identity:
             return x
-        return x[:, list(self.affine.order)] * self.scale + self.offset
+        return x.index_select(1, self.order) * self.scale + self.offset
 
     def pull_back(self, gradient: Tensor) -> Tensor:
         """Map a gradient by the target to one by the source."""
-        back = torch.empty_like(gradient)
-        back[:, list(self.affine.order)] = gradient * self.scale
-        return back
+        return torch.empty_like(gradient).index_copy_(1, self.order, gradient * self.scale)
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,37 @@ class StyleTarget:
     factor: float
 
 
+class Recorded:
+    """A function of one tensor as a CUDA graph, whose kernels start together: one by one they take longer than to run.
+
+    What it returns lies where the next call puts its own.
+    """
+
+    def __init__(self, function: Callable[[Tensor], Any]) -> None:
+        self.function = function
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, x: Tensor) -> Any:
+        """Return the function's results; the first call records it, for tensors of this shape."""
+        if self.graph is None:
+            self._record(x)
+        self.given.copy_(x)
+        self.graph.replay()
+        return self.results
+
+    def _record(self, x: Tensor) -> None:
+        self.given = x.detach().clone()
+        # Libraries make their handles and choose their algorithms in a first call, which cannot be recorded.
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            self.function(self.given)
+        torch.cuda.current_stream().wait_stream(stream)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.results = self.function(self.given)
+
+
 class Objective:
     """A problem on a device; nst_spec.backend.Objective."""
 
@@ -66,9 +97,12 @@ class Objective:
         dtype: torch.dtype,
         network_dtype: torch.dtype,
         device: torch.device,
+        recorded: bool,
     ) -> None:
         self.recipe = recipe = problem.recipe
         self.plan = plan
+        self.recorded = recorded
+        self.loss_and_gradient = Recorded(self._loss_and_gradient) if recorded else self._loss_and_gradient
         self.network_dtype = network_dtype
         self.like = torch.zeros((), dtype=dtype, device=device)
         self.to_space = PixelMap(preprocessing.affine("unit", recipe.space), self.like)
@@ -110,23 +144,19 @@ class Objective:
 
     def content_features(self, image: Tensor) -> dict[str, tuple[Tensor | tuple[Tensor, ...], float]]:
         """Return the variable's features at the content taps, each with its energy, the sum of its squares."""
-        features = self.features(self.to_network(image), list(self.recipe.content.taps))
-        return {tap: (feature, float(feature.square().sum())) for tap, feature in features.items()}
+        features = self.network(self.to_network(image), list(self.recipe.content.taps))
+        in_full = {tap: feature.to(self.like.dtype) for tap, feature in features.items()}
+        return {tap: (feature, float(feature.square().sum())) for tap, feature in in_full.items()}
 
     def grams(self, image: Tensor, divisors: Mapping[str, float]) -> dict[str, Tensor]:
         """Return the variable's Gram matrices, without a gradient, at the taps that have a divisor."""
-        features = self.features(self.to_network(image), list(divisors))
+        features = self.network(self.to_network(image), list(divisors))
         return {tap: losses.gram(features[tap], divisor) for tap, divisor in divisors.items()}
 
     def variable(self, image: protocol.Image) -> Tensor:
         """Return an image (H, W, 3) as the variable (1, 3, H, W) in the optimised space."""
         tensor = torch.tensor(np.asarray(image), dtype=self.like.dtype, device=self.like.device)
-        return self.to_space(tensor.permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last))
-
-    def features(self, x: Tensor, taps: Sequence[str] | None = None) -> dict[str, Tensor]:
-        """Return a preprocessed image's features (1, C, H, W) at every tap, or at some, in its own precision."""
-        features = self.network(x, taps)
-        return {tap: feature.to(x.dtype) for tap, feature in features.items()}
+        return self.to_space(tensor[None].permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last))
 
     def terms(self, features: Mapping[str, Tensor], variable: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the terms' values, in the order of Losses.of, and the Gram matrices."""
@@ -136,10 +166,10 @@ class Objective:
         tv = losses.total_variation(variable, self.recipe.tv.form)
         return torch.stack([*content, *style, tv]), grams
 
-    def loss_and_gradient(self, variable: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def _loss_and_gradient(self, variable: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Return the terms' values, the gradient of the total loss by the variable, and the Gram matrices."""
         x = variable.detach().requires_grad_(True)
-        values, grams = self.terms(self.features(self.to_network(x)), x)
+        values, grams = self.terms(self.network(self.to_network(x)), x)
         (gradient,) = torch.autograd.grad(values @ self.coefficients, x)
         return values.detach(), gradient, grams
 

@@ -25,7 +25,7 @@ class TiledObjective(Objective):
 
     def owned(self, crop: Tensor, piece: tiles.Piece, taps: Sequence[str]) -> dict[str, Tensor]:
         """Return the features that a tile owns, for its crop of the variable."""
-        features = self.features(self.to_network(crop), taps)
+        features = self.network(self.to_network(crop), taps)
         rounding = self.recipe.pooling.rounding
         return {tap: features[tap][:, :, *piece.owned(tap, rounding)] for tap in taps}
 
@@ -40,9 +40,10 @@ class TiledObjective(Objective):
         energies = dict.fromkeys(taps, 0.0)
         for piece in self.pieces(image):
             for tap, features in self.owned(image[:, :, *piece.crop], piece, taps).items():
+                features = features.to(self.like.dtype, copy=True)  # of a crop it would keep all
                 energies[tap] += float(features.square().sum())
                 if self.plan.keeps_content:
-                    kept[tap].append(features.clone())
+                    kept[tap].append(features)
         return {tap: (tuple(kept[tap]), energies[tap]) for tap in taps}
 
     def grams(self, image: Tensor, divisors: Mapping[str, float]) -> dict[str, Tensor]:
@@ -65,7 +66,7 @@ class TiledObjective(Objective):
     def _rounded(self, sums: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {tap: total.to(self.like.dtype) for tap, total in sums.items()}
 
-    def loss_and_gradient(self, variable: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def _loss_and_gradient(self, variable: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Return the terms' values, the gradient of the total loss by the variable, and the Gram matrices."""
         x = variable.detach()
         *others, last = enumerate(self.pieces(x))
@@ -109,7 +110,8 @@ class TiledObjective(Objective):
         if self.plan.keeps_content:
             return {tap: target.features[number] for tap, target in self.content_targets.items()}
         with torch.no_grad():
-            return self.owned(self.content[:, :, *piece.crop], piece, list(self.content_targets))
+            features = self.owned(self.content[:, :, *piece.crop], piece, list(self.content_targets))
+            return {tap: feature.to(self.like.dtype) for tap, feature in features.items()}
 
     def _total_variation(self, x: Tensor) -> tuple[Tensor, Tensor]:
         # A recipe without the term is still told its value.
