@@ -2,11 +2,13 @@
 
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from nst_spec import recipe as recipes
-from nst_spec.optimizers import adam_epsilon, sgd_rate
+from nst_spec.optimizers import CURVATURE_FLOOR, adam_epsilon, sgd_rate
 
 
 class Optimizer(Protocol):
@@ -64,6 +66,82 @@ class LBFGS:
         self.optimizer.step(lambda: 0.0)
 
 
+class _CompactLBFGS:
+    """LBFGS for a GPU, to which torch.optim's gives some hundred kernels a step, and waits for every other one.
+
+    All pairs (s, y) are the rows of S and Y. What is read of them is their products with two vectors, and matrices of
+    pairs by pairs are the host's: with R the upper triangle of S Y', D its diagonal, c = y.s / y.y of the latest pair,
+
+        d = -(c g + S' p - c Y' u),   u = R^-1 S g,   p = R^-T (D u + c (Y Y' u - Y g)).
+
+    Source: R. H. Byrd, J. Nocedal, R. B. Schnabel, "Representations of quasi-Newton matrices and their use in limited
+    memory methods", Mathematical Programming 63 (1994), theorem 2.2.
+    """
+
+    def __init__(self, settings: recipes.LBFGS, variable: Tensor) -> None:
+        self.settings, self.variable = settings, variable
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the history."""
+        size = self.settings.history
+        self.pairs: Tensor | None = None
+        self.rows: list[int] = []  # of the pairs, the oldest first
+        self.s_y, self.y_y = np.zeros((size, size)), np.zeros((size, size))
+        self.scale = 1.0
+        self.previous: tuple[Tensor, Tensor] | None = None
+
+    def update(self) -> None:
+        """Take one step."""
+        s = self.settings
+        g = self.variable.grad.flatten().clone()
+        facts = [g.abs().max(), g.abs().sum(), g @ g]
+        if self.previous is not None:
+            step, change = self.previous[1], g - self.previous[0]
+            facts += [change @ step, change @ change]
+        largest, total, square, *curvature = torch.stack(facts).tolist()
+        if largest <= s.tolerance_grad:
+            return
+        vectors = [g]
+        if curvature and curvature[0] > CURVATURE_FLOOR:
+            self._remember(step, change)
+            self.scale = curvature[0] / curvature[1]
+            vectors.append(change)
+        direction, slope = self._direction(vectors, square)
+        step = direction * (s.lr if curvature else s.lr * min(1.0, 1.0 / total))
+        self.previous = g, step
+        if slope <= -s.tolerance_change:
+            self.variable += step.view_as(self.variable)
+
+    def _remember(self, step: Tensor, change: Tensor) -> None:
+        if self.pairs is None:
+            self.pairs = step.new_empty(self.settings.history, 2, step.numel())
+        full = len(self.rows) == self.settings.history
+        self.rows.append(self.rows.pop(0) if full else len(self.rows))
+        self.pairs[self.rows[-1]] = torch.stack([step, change])
+
+    def _direction(self, vectors: list[Tensor], square: float) -> tuple[Tensor, float]:
+        """Return the direction and its product with the gradient, the first vector; the other is the latest y."""
+        g = vectors[0]
+        if self.pairs is None:
+            return -g, -square
+        count, latest = len(self.rows), self.rows[-1]
+        pairs = self.pairs[:count].flatten(0, 1)
+        products = functional.linear(torch.stack(vectors), pairs).double().cpu().numpy()
+        s_g, y_g = products[0].reshape(count, 2)[self.rows].T
+        for of_latest in products[1:]:
+            self.s_y[:count, latest], self.y_y[:count, latest] = of_latest.reshape(count, 2).T
+            self.y_y[latest, :count] = self.y_y[:count, latest]
+        by_age = np.ix_(self.rows, self.rows)
+        r, y_y = np.triu(self.s_y[by_age]), self.y_y[by_age]
+        u = np.linalg.solve(r, s_g)
+        p = np.linalg.solve(r.T, np.diag(r) * u + self.scale * (y_y @ u - y_g))
+        shares = np.zeros((count, 2))
+        shares[self.rows] = np.stack([-p, self.scale * u], axis=1)
+        direction = g.new_tensor(shares.ravel()) @ pairs - self.scale * g
+        return direction, float(self.scale * (u @ y_g - square) - p @ s_g)
+
+
 class SGD:
     """Gradient descent with exponential decay; nst_spec.optimizers.SGD."""
 
@@ -88,5 +166,5 @@ def optimizer_for(settings: recipes.Adam | recipes.LBFGS | recipes.SGD, variable
     if isinstance(settings, recipes.Adam):
         return Adam(settings, variable)
     if isinstance(settings, recipes.LBFGS):
-        return LBFGS(settings, variable)
+        return _CompactLBFGS(settings, variable) if variable.is_cuda else LBFGS(settings, variable)
     return SGD(settings, variable)

@@ -74,6 +74,10 @@ def test_a_gradient_reaches_the_image_through_what_was_rectified_in_place(narrow
     assert slopes[0].abs().max() > 0
 
 
+def quartic(x):
+    return ((x - 1) ** 4).sum() + (x[1:] * x[:-1]).sum()
+
+
 @pytest.mark.parametrize(
     ("settings", "original"),
     [
@@ -91,21 +95,76 @@ def test_update_rules_are_torchs(settings, original):
     theirs = ours.clone().requires_grad_()
     update, step = optimizers.optimizer_for(settings, ours), original(theirs)
 
-    def loss(x):
-        return ((x - 1) ** 4).sum() + (x[1:] * x[:-1]).sum()
-
     def closure():
         step.zero_grad()
-        value = loss(theirs)
+        value = quartic(theirs)
         value.backward()
         return value
 
     for _ in range(15):
         x = ours.detach().requires_grad_()
-        (ours.grad,) = torch.autograd.grad(loss(x), x)
+        (ours.grad,) = torch.autograd.grad(quartic(x), x)
         update.update()
         step.step(closure)
     np.testing.assert_array_equal(ours.numpy(), theirs.detach().numpy())
+
+
+@pytest.mark.parametrize(("history", "steps"), [(1, 15), (5, 4), (5, 60), (100, 60)])
+def test_l_bfgs_for_a_gpu_takes_the_same_steps(history, steps):
+    variables = [torch.linspace(-1, 2, 12, dtype=torch.float64) for _ in range(2)]
+    rules = optimizers.LBFGS, optimizers._CompactLBFGS
+    updates = [rule(recipe.LBFGS(history=history), x) for rule, x in zip(rules, variables, strict=True)]
+    for step in range(steps):
+        for update, variable in zip(updates, variables, strict=True):
+            x = variable.clone().requires_grad_()
+            (variable.grad,) = torch.autograd.grad(quartic(x), x)
+            if step == steps // 2:
+                update.reset()
+            update.update()
+        torch.testing.assert_close(*variables, rtol=1e-13, atol=0)
+
+
+@pytest.mark.parametrize("gradients", [[0.0], [1.0, 1.0], [1.0, 0.5, 0.5]], ids=["none", "no curvature", "stalled"])
+def test_l_bfgs_for_a_gpu_stops_and_skips_where_torchs_does(gradients):
+    variables = [torch.ones(4, dtype=torch.float64) for _ in range(2)]
+    rules = optimizers.LBFGS, optimizers._CompactLBFGS
+    updates = [rule(recipe.LBFGS(), x) for rule, x in zip(rules, variables, strict=True)]
+    for gradient in gradients:
+        for update, variable in zip(updates, variables, strict=True):
+            variable.grad = torch.tensor([gradient, 0, 0, -gradient / 2], dtype=torch.float64)
+            update.update()
+        torch.testing.assert_close(*variables, rtol=1e-13, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("sides", "rounding"), [((6, 8), "floor"), ((6, 8), "ceil"), ((7, 8), "floor"), ((6, 9), "floor"), ((7, 9), "floor")]
+)
+def test_averages_for_a_gpu_are_the_poolings(sides, rounding):
+    x = torch.from_numpy(generator.uniform(1, (1, *sides, 5))).permute(0, 3, 1, 2).requires_grad_()
+    pooled = network._pooling_layer(Pooling(kind="average", rounding=rounding))(x), network._WholeAverages.apply(x)
+    slope = torch.from_numpy(generator.uniform(2, tuple(pooled[0].shape)))
+    torch.testing.assert_close(*pooled, rtol=1e-15, atol=0)
+    slopes = [torch.autograd.grad(y, x, slope)[0] for y in pooled]
+    torch.testing.assert_close(*slopes, rtol=1e-15, atol=0)
+    for tensor in (pooled[1], slopes[1]):
+        assert tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="takes a GPU")
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_a_recorded_evaluation_has_the_bits_of_the_one_it_was_recorded_from(precision, narrow_weights):
+    images = [generator.uniform(seed, (96, 80, 3)) for seed in (1, 2, 3)]
+    problem = make_problem("default", narrow_weights, *images[:2], dtype="float32")
+    recorded, plain = (
+        backends.load("torch", device="cuda", precision=precision, fast=fast).objective(problem)
+        for fast in (True, False)
+    )
+    assert recorded.recorded
+    assert not plain.recorded
+    for image in images[1:]:
+        found = [objective.evaluate(image.astype("float32")) for objective in (recorded, plain)]
+        np.testing.assert_array_equal(*(evaluation.gradient for evaluation in found))
+        assert found[0].losses == found[1].losses
 
 
 def test_a_tile_that_owns_nothing_adds_nothing():
