@@ -22,6 +22,8 @@ TILE = 2**31
 IMAGES = 12
 """Arrays as large as the image beside the optimiser's: the image, the best one, the gradient, both inputs, what the
 total variation and an update need on the way."""
+GAPS = 0.25
+"""How much more of a network's memory a process may take that keeps what it frees, since blocks are of many sizes."""
 LEAST_HISTORY = 2
 """The fewest pairs that L-BFGS is cut down to."""
 GIBIBYTE = 2**30
@@ -106,12 +108,14 @@ def _steps(layer: str) -> int:
 class Plan:
     """How a problem is computed, and why.
 
-    `tile` is the tiles' side in pixels, or None; `keeps_content` whether they keep the content features; `history` the
-    pairs that L-BFGS is cut down to, or None; `reasons` and `warnings` are for a person to read.
+    `tile` is the tiles' side in pixels, or None; `keeps_content` whether they keep the content features; `short`
+    whether what is freed had better go back to the system, since there is no room for GAPS or tiles were chosen to save
+    memory; `history` the pairs that L-BFGS is cut down to, or None; `reasons` and `warnings` are for a person to read.
     """
 
     tile: int | None = None
     keeps_content: bool = True
+    short: bool = False
     history: int | None = None
     reasons: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -141,8 +145,9 @@ def plan(needs: Needs, tile: tiles.Tile, free: int) -> Plan:
             f"{width} x {height} px would take about {_gibibytes(total)} of {_gibibytes(free)} that are free; "
             f"computed in tiles of {side} px (--tile off never tiles)"
         )
-    room -= needs.whole if side is None else needs.tiled(side)
-    chosen = Plan(side, needs.keeps_content, None, tuple(reasons))
+    network = needs.whole if side is None else needs.tiled(side)
+    room -= network
+    chosen = Plan(side, needs.keeps_content, room < GAPS * network or bool(reasons), reasons=tuple(reasons))
     pairs = needs.history + min(0, room // (2 * needs.pixels))
     if pairs >= needs.history or needs.history <= LEAST_HISTORY:
         return chosen

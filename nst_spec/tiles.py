@@ -2,9 +2,9 @@
 
 Gram matrices and content terms are sums over positions, so they may be added up tile by tile. A tile owns the pixels
 [start, stop) of each axis, and at every tap the positions whose windows begin there; it is computed from a crop that is
-wider by a margin, at least as far as the deepest tap sees. Tiles and crops begin and end on a grid on which all
-poolings begin anew, or at the image's own border, where alone a convolution meets its zero padding. So the owned
-features, and what they give back to the image, are those of the whole image.
+wider by a margin, as far as the deepest tap sees. Tiles and crops begin and end on a grid on which all poolings begin
+anew, or at the image's own border, where alone a convolution meets its zero padding. So the owned features, and what
+they give back to the image, are those of the whole image.
 """
 
 import itertools
@@ -92,19 +92,12 @@ class Piece:
 
 
 def spans(length: int, side: int, margin: int) -> tuple[Span, ...]:
-    """Return the fewest tiles of at most `side` pixels that cover an axis of an image, as even as the grid allows.
-
-    Each is computed from as many pixels as the widest wants, but that at the image's end up to GRID - 1 may be added:
-    where all crops are of one size, memory that one has freed fits the next, and a compiler has one size to compile.
-    """
+    """Return the fewest tiles of at most `side` pixels that cover an axis of an image, as even as the grid allows."""
     cells, count = -(-length // GRID), -(-length // side)
     edges = [cells * number // count * GRID for number in range(count)] + [length]
-    wide = -(-cells // count) * GRID + 2 * margin
-    highest = max(0, (length - wide) // GRID * GRID)
-    firsts = [min(max(0, start - margin), highest) for start in edges[:-1]]
     return tuple(
-        Span(start, stop, first, length if first == highest else first + wide, stop == length)
-        for (start, stop), first in zip(itertools.pairwise(edges), firsts, strict=True)
+        Span(start, stop, max(0, start - margin), min(length, stop + margin), stop == length)
+        for start, stop in itertools.pairwise(edges)
     )
 
 

@@ -83,8 +83,8 @@ class Backend(protocol.Configured):
         dtype = DTYPES[self.dtype]
         network_dtype = NETWORK_DTYPES.get(self.precision, dtype)
         if self.fast:
-            # 15% off a step at 512 px. Tiles are of many sizes, which would leave gaps between what is kept.
-            heap.keep(plan.tile is None)
+            # 15% off a step at 512 px.
+            heap.keep(not plan.short)
         kind = Objective if plan.tile is None else TiledObjective
         pixels = math.prod(problem.content.shape[:2])
         recorded = self.fast and self.device == "cuda" and plan.tile is None and pixels <= RECORDED_PIXELS

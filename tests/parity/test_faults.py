@@ -148,18 +148,24 @@ def last_of_equals(monkeypatch, package):
 
 def gradient_step_first(monkeypatch, package):
     """L-BFGS takes its first step along the whole gradient, not along min(1, 1/|g|_1) of it."""
-    rule = importlib.import_module(f"{package}.optimizers").LBFGS
-    original = rule.update
+    optimizers = importlib.import_module(f"{package}.optimizers")
 
-    def faulty(self, *gradient):
-        if getattr(self, "moved", False):
-            return original(self, *gradient)
-        self.moved = True
-        if gradient:
-            return self.variable.assign_sub(0.1 * gradient[0])
-        return self.variable.sub_(0.1 * self.variable.grad)
+    def plant(rule):
+        original = rule.update
 
-    monkeypatch.setattr(rule, "update", faulty)
+        def faulty(self, *gradient):
+            if getattr(self, "moved", False):
+                return original(self, *gradient)
+            self.moved = True
+            if gradient:
+                return self.variable.assign_sub(0.1 * gradient[0])
+            return self.variable.sub_(0.1 * self.variable.grad)
+
+        monkeypatch.setattr(rule, "update", faulty)
+
+    plant(optimizers.LBFGS)
+    if package == "nst_torch":
+        plant(optimizers._CompactLBFGS)
 
 
 def epsilon_under_the_root(monkeypatch, package):

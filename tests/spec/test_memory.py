@@ -46,6 +46,15 @@ def test_an_image_that_does_not_fit_is_tiled_and_the_run_says_why():
     assert "of 16.0 GiB that are free; computed in tiles of 640 px (--tile off never tiles)" in reason
 
 
+@pytest.mark.parametrize(
+    ("tile", "free", "short"),
+    [("off", 20, False), ("off", 19, True), (512, 4, False), (512, 3, True), ("auto", 20, False), ("auto", 10, True)],
+)
+def test_memory_is_short_without_room_for_a_quarter_more_or_where_tiles_were_chosen(tile, free, short):
+    # 2048 x 2048 px take 11.1 GiB in the network, 1.3 in tiles of 512 px, and 1.5 for the images and L-BFGS.
+    assert memory.plan(needs(2048), tile, free * GIB).short == short
+
+
 def test_asking_wins_over_the_estimate():
     assert memory.plan(needs(4096), "off", GIB).tile is None
     assert memory.plan(needs(256), 64, 64 * GIB).tile == 64

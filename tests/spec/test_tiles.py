@@ -39,15 +39,8 @@ def test_tiles_cover_an_axis_and_keep_to_the_grid(length, side, margin):
         assert after.start % 16 == 0
     for span in found:
         assert 0 < span.stop - span.start <= side
-        assert 0 <= span.first <= max(0, span.start - margin)
-        assert min(length, span.stop + margin) <= span.last <= length
-        assert span.first % 16 == 0
-        assert span.last % 16 == 0 or span.last == length
-    # All crops are as long as each other but for an odd end, and no longer than the widest tile wants.
-    sizes = {span.last - span.first for span in found}
-    assert max(sizes) - min(sizes) < 16
-    widest = max(span.stop - span.start for span in found)
-    assert max(sizes) <= min(length, -(-widest // 16) * 16 + 2 * margin + 15)
+        assert span.first == max(0, span.start - margin)
+        assert span.last == min(length, span.stop + margin)
 
 
 @quick
@@ -93,12 +86,12 @@ def test_grams_and_gradient_are_the_whole_image_s(height, width, side, tap, roun
 
 @pytest.mark.parametrize("tap", ["relu4_2", "relu5_1", "relu5_4"])
 def test_a_smaller_margin_would_not_do(tap):
-    # In the middle of a row of even tiles, one grid cell less is seen; so the margins are no larger than they must be.
-    image = smooth_image(32, 384, 3)
+    # In the middle of a row of tiles, one grid cell less is seen; so the margins are no larger than they must be.
+    image = smooth_image(32, 400, 3)
     network = Network(TINY, (tap,), Pooling())
     whole = network.forward(image)[tap]
     for margin, exact in ((tiles.margin([tap]), True), (tiles.margin([tap]) - 16, False)):
-        span = tiles.spans(384, 128, margin)[1]
+        span = tiles.spans(400, 128, margin)[1]
         part = network.forward(image[:, span.crop])[tap][:, span.owned(tap, "floor")]
         stride = vgg19.stride(tap)
         assert np.allclose(part, whole[:, span.start // stride : span.stop // stride], rtol=1e-12, atol=0) == exact

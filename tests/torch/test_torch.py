@@ -9,7 +9,7 @@ from torchvision.models import vgg19 as torchvision_vgg19  # noqa: E402
 from nst_spec import backend as backends  # noqa: E402
 from nst_spec import generator, heap, recipe, vgg19, weights  # noqa: E402
 from nst_spec.recipe import Pooling  # noqa: E402
-from nst_torch import losses, network, optimizers  # noqa: E402
+from nst_torch import losses, memory, network, optimizers  # noqa: E402
 from tests.conftest import make_problem, relative  # noqa: E402
 
 
@@ -137,7 +137,8 @@ def test_l_bfgs_for_a_gpu_stops_and_skips_where_torchs_does(gradients):
 
 
 @pytest.mark.parametrize(
-    ("sides", "rounding"), [((6, 8), "floor"), ((6, 8), "ceil"), ((7, 8), "floor"), ((6, 9), "floor"), ((7, 9), "floor")]
+    ("sides", "rounding"),
+    [((6, 8), "floor"), ((6, 8), "ceil"), ((7, 8), "floor"), ((6, 9), "floor"), ((7, 9), "floor")],
 )
 def test_averages_for_a_gpu_are_the_poolings(sides, rounding):
     x = torch.from_numpy(generator.uniform(1, (1, *sides, 5))).permute(0, 3, 1, 2).requires_grad_()
@@ -182,11 +183,20 @@ def test_a_sum_over_many_positions_keeps_float32s_digits():
 
 
 @pytest.mark.parametrize(
-    ("fast", "tile", "kept"), [(True, "off", [True]), (True, 64, [False]), (False, "off", []), (False, 64, [])]
+    ("fast", "tile", "room", "kept"),
+    [
+        (True, "off", 2**34, [True]),
+        (True, 64, 2**34, [True]),
+        (True, "off", 2**20, [False]),
+        (True, "auto", 2**20, [False]),
+        (False, "off", 2**34, []),
+        (False, 64, 2**20, []),
+    ],
 )
-def test_only_a_fast_run_without_tiles_keeps_the_memory_that_it_frees(fast, tile, kept, monkeypatch, narrow_weights):
+def test_only_a_fast_run_with_memory_to_spare_keeps_what_it_frees(fast, tile, room, kept, monkeypatch, narrow_weights):
     calls = []
     monkeypatch.setattr(heap, "keep", calls.append)
+    monkeypatch.setattr(memory, "free", lambda device: room)
     images = [generator.uniform(seed, (96, 80, 3)) for seed in (1, 2)]
     problem = make_problem("default", narrow_weights, *images, dtype="float32")
     backends.load("torch", device="cpu", fast=fast, tile=tile).objective(problem)
