@@ -19,6 +19,9 @@ KEPT = 2**30
 what it needs is bounded; a tile then takes another forward pass to the deepest content tap."""
 TILE = 2**31
 """Bytes for both passes over a tile that is not asked for: larger tiles save little time."""
+INDEXABLE = 2**31
+"""Numbers in a layer from which on a GPU's fast kernels, which count in 32 bits, leave it to slow ones: twenty times a
+step's time."""
 IMAGES = 12
 """Arrays as large as the image beside the optimiser's: the image, the best one, the gradient, both inputs, what the
 total variation and an update need on the way."""
@@ -34,7 +37,8 @@ class Needs:
     """What decides how much memory a problem takes.
 
     `image` and `style` are (height, width) in pixels, `content` the content features' shapes; `itemsize` is the bytes
-    of a number, `workspace` how many arrays as large as the network's largest layer the framework takes on the way.
+    of a number, `workspace` how many arrays as large as the network's largest layer the framework takes on the way,
+    `longest` how many numbers a layer may have (None: any).
     """
 
     recipe: Recipe
@@ -44,6 +48,7 @@ class Needs:
     itemsize: int
     content: Sequence[Shape]
     workspace: int
+    longest: int | None = None
 
     def network(self, height: int, width: int) -> int:
         """Return the bytes for both passes of the network over an image of height x width pixels.
@@ -56,8 +61,11 @@ class Needs:
             for layer in vgg19.layers_to(self.recipe.taps)
             if not layer.startswith("conv") or layer in self.recipe.taps
         ]
-        largest = self.widths[0] * height * width
-        return self.itemsize * (sum(layers) + self.workspace * largest)
+        return self.itemsize * (sum(layers) + self.workspace * self.largest(height, width))
+
+    def largest(self, height: int, width: int) -> int:
+        """Return the numbers in the network's largest layer."""
+        return self.widths[0] * height * width
 
     def tile(self, side: int) -> int:
         """Return the bytes for both passes over the largest tile of either image."""
@@ -72,6 +80,12 @@ class Needs:
     def whole(self) -> int:
         """The bytes for both passes over a whole image, and for the content features."""
         return max(self.network(*self.image), self.network(*self.style)) + self.kept
+
+    @property
+    def is_indexable(self) -> bool:
+        """Whether no layer of a whole image has more numbers than it may."""
+        largest = max(self.largest(*self.image), self.largest(*self.style))
+        return self.longest is None or largest < self.longest
 
     @property
     def kept(self) -> int:
@@ -137,14 +151,14 @@ def plan(needs: Needs, tile: tiles.Tile, free: int) -> Plan:
     room = ours - needs.state(needs.history)
     reasons = []
     side = None if isinstance(tile, str) else tile
-    if tile == "auto" and needs.whole > room:
+    if tile == "auto" and (needs.whole > room or not needs.is_indexable):
         side = _fitting_tile(needs, ours)
         height, width = needs.image
         total = needs.whole + needs.state(needs.history)
-        reasons.append(
-            f"{width} x {height} px would take about {_gibibytes(total)} of {_gibibytes(free)} that are free; "
-            f"computed in tiles of {side} px (--tile off never tiles)"
-        )
+        reason = f"would take about {_gibibytes(total)} of {_gibibytes(free)} that are free"
+        if needs.whole <= room:
+            reason = "would have layers too long for fast kernels"
+        reasons.append(f"{width} x {height} px {reason}; computed in tiles of {side} px (--tile off never tiles)")
     network = needs.whole if side is None else needs.tiled(side)
     room -= network
     chosen = Plan(side, needs.keeps_content, room < GAPS * network or bool(reasons), reasons=tuple(reasons))

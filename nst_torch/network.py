@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.grad import conv2d_input
 from torchvision.models.vgg import make_layers
 
 from nst_spec import vgg19
@@ -26,7 +25,7 @@ class _Convolved(torch.autograd.Function):
         else:
             y = functional.conv2d(x, layer.weight, layer.bias, padding=1)
             y = y.relu_() if rectify else y
-        ctx.layer, ctx.shape = layer, x.shape
+        ctx.layer = layer
         ctx.save_for_backward(*([y] if rectify else []))
         return y
 
@@ -35,7 +34,7 @@ class _Convolved(torch.autograd.Function):
         for y in ctx.saved_tensors:
             slope = torch.ops.aten.threshold_backward(slope, y, 0)
         if ctx.layer.turned is None:
-            return conv2d_input(ctx.shape, ctx.layer.weight, slope, padding=1), None, None
+            return functional.conv_transpose2d(slope, ctx.layer.weight, padding=1), None, None
         return functional.conv2d(slope, ctx.layer.turned, padding=1), None, None
 
 

@@ -1,5 +1,7 @@
 """What is done about memory: tiles where the image does not fit, and a shorter history where that is not enough."""
 
+import dataclasses
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -53,6 +55,17 @@ def test_an_image_that_does_not_fit_is_tiled_and_the_run_says_why():
 def test_memory_is_short_without_room_for_a_quarter_more_or_where_tiles_were_chosen(tile, free, short):
     # 2048 x 2048 px take 11.1 GiB in the network, 1.3 in tiles of 512 px, and 1.5 for the images and L-BFGS.
     assert memory.plan(needs(2048), tile, free * GIB).short == short
+
+
+@pytest.mark.parametrize(("side", "tiled"), [(5792, False), (5793, True)])
+def test_layers_that_32_bits_cannot_count_are_tiled(side, tiled):
+    # 64 channels of 5792.6 x 5792.6 px are 2^31 numbers.
+    wanted = dataclasses.replace(needs(side), longest=memory.INDEXABLE)
+    plan = memory.plan(wanted, "auto", 1024 * GIB)
+    assert (plan.tile is not None) == tiled
+    said = f"{side} x {side} px would have layers too long for fast kernels; computed in tiles of 640 px"
+    assert [reason.startswith(said) for reason in plan.reasons] == [True] * tiled
+    assert memory.plan(wanted, "off", 1024 * GIB).tile is None
 
 
 def test_asking_wins_over_the_estimate():
