@@ -18,7 +18,9 @@ KEPT = 2**30
 """Bytes of content features that a tiled problem keeps. It computes more than that anew at every evaluation, so that
 what it needs is bounded; a tile then takes another forward pass to the deepest content tap."""
 TILE = 2**31
-"""Bytes for both passes over a tile that is not asked for: larger tiles save little time."""
+"""Bytes for both passes over a tile that is not asked for: larger ones save a CPU little time."""
+TILE_SHARE = 1 / 8
+"""How much of the memory a tile may take on a GPU, if that is more than TILE: many small ones leave it waiting."""
 INDEXABLE = 2**31
 """Numbers in a layer from which on a GPU's fast kernels, which count in 32 bits, leave it to slow ones: twenty times a
 step's time."""
@@ -38,7 +40,7 @@ class Needs:
 
     `image` and `style` are (height, width) in pixels, `content` the content features' shapes; `itemsize` is the bytes
     of a number, `workspace` how many arrays as large as the network's largest layer the framework takes on the way,
-    `longest` how many numbers a layer may have (None: any).
+    `on_gpu` whether a GPU computes it.
     """
 
     recipe: Recipe
@@ -48,7 +50,7 @@ class Needs:
     itemsize: int
     content: Sequence[Shape]
     workspace: int
-    longest: int | None = None
+    on_gpu: bool = False
 
     def network(self, height: int, width: int) -> int:
         """Return the bytes for both passes of the network over an image of height x width pixels.
@@ -83,9 +85,9 @@ class Needs:
 
     @property
     def is_indexable(self) -> bool:
-        """Whether no layer of a whole image has more numbers than it may."""
+        """Whether no layer of a whole image has more numbers than fast kernels count."""
         largest = max(self.largest(*self.image), self.largest(*self.style))
-        return self.longest is None or largest < self.longest
+        return not self.on_gpu or largest < INDEXABLE
 
     @property
     def kept(self) -> int:
@@ -174,10 +176,11 @@ def plan(needs: Needs, tile: tiles.Tile, free: int) -> Plan:
 
 
 def _fitting_tile(needs: Needs, room: int) -> int:
+    most = max(TILE, room * TILE_SHARE) if needs.on_gpu else TILE
     # A history that does not fit beside the smallest tile is cut down anyway, and then not for the sake of small tiles.
     for pairs in (needs.history, min(needs.history, LEAST_HISTORY)):
         for side in tiles.CHOICES:
-            if needs.tile(side) <= TILE and needs.tiled(side) + needs.state(pairs) <= room:
+            if needs.tile(side) <= most and needs.tiled(side) + needs.state(pairs) <= room:
                 return side
     return tiles.CHOICES[-1]
 

@@ -5,7 +5,6 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from nst_spec import recipe as recipes
 from nst_spec.optimizers import CURVATURE_FLOOR, adam_epsilon, sgd_rate
@@ -62,6 +61,8 @@ class LBFGS:
 
     def update(self) -> None:
         """Take one step."""
+        # It flattens the gradient by a view.
+        self.variable.grad = self.variable.grad.contiguous()
         # Its one call of the closure is for a gradient that is there already; the loss is not used without line search.
         self.optimizer.step(lambda: 0.0)
 
@@ -127,7 +128,7 @@ class _CompactLBFGS:
             return -g, -square
         count, latest = len(self.rows), self.rows[-1]
         pairs = self.pairs[:count].flatten(0, 1)
-        products = functional.linear(torch.stack(vectors), pairs).double().cpu().numpy()
+        products = torch.stack([pairs @ vector for vector in vectors]).double().cpu().numpy()
         s_g, y_g = products[0].reshape(count, 2)[self.rows].T
         for of_latest in products[1:]:
             self.s_y[:count, latest], self.y_y[:count, latest] = of_latest.reshape(count, 2).T

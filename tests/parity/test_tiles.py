@@ -100,9 +100,10 @@ def test_content_features_too_large_to_keep_are_computed_anew(backend_name, devi
     assert_same(whole.evaluate(images[2]), objective.evaluate(images[2]), FLOAT64)
 
 
-def test_ten_steps_in_tiles_are_those_of_the_whole_image(backend_name, device, slender_weights):
+@pytest.mark.parametrize("tv_weight", [8.0, 0.0])
+def test_ten_steps_in_tiles_are_those_of_the_whole_image(tv_weight, backend_name, device, slender_weights):
     content, style = smooth_image(50, 64, 1), smooth_image(64, 40, 2)
-    problem = make_problem("default", slender_weights, content, style)
+    problem = make_problem("default", slender_weights, content, style, **{"tv.weight": tv_weight})
     ends = []
     for tile in ("off", 32):
         descent = (

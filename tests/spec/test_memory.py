@@ -58,14 +58,22 @@ def test_memory_is_short_without_room_for_a_quarter_more_or_where_tiles_were_cho
 
 
 @pytest.mark.parametrize(("side", "tiled"), [(5792, False), (5793, True)])
-def test_layers_that_32_bits_cannot_count_are_tiled(side, tiled):
+def test_a_gpu_is_given_tiles_of_layers_that_32_bits_cannot_count(side, tiled):
     # 64 channels of 5792.6 x 5792.6 px are 2^31 numbers.
-    wanted = dataclasses.replace(needs(side), longest=memory.INDEXABLE)
+    wanted = dataclasses.replace(needs(side), on_gpu=True)
     plan = memory.plan(wanted, "auto", 1024 * GIB)
     assert (plan.tile is not None) == tiled
-    said = f"{side} x {side} px would have layers too long for fast kernels; computed in tiles of 640 px"
+    said = f"{side} x {side} px would have layers too long for fast kernels; computed in tiles of 1024 px"
     assert [reason.startswith(said) for reason in plan.reasons] == [True] * tiled
     assert memory.plan(wanted, "off", 1024 * GIB).tile is None
+    assert memory.plan(needs(side), "auto", 1024 * GIB).tile is None
+
+
+def test_a_gpu_with_much_memory_is_given_larger_tiles():
+    # In both passes a tile of 640 px takes 1.7 GiB, of 768 px 2.3 and of 1024 px 3.7.
+    on_gpu = dataclasses.replace(needs(8192), on_gpu=True)
+    assert [memory.plan(on_gpu, "auto", free * GIB).tile for free in (18, 24, 78)] == [640, 768, 1024]
+    assert memory.plan(needs(8192), "auto", 78 * GIB).tile == 640
 
 
 def test_asking_wins_over_the_estimate():
