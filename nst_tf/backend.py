@@ -76,8 +76,8 @@ class Backend(protocol.Configured):
     def _xla(self) -> bool:
         """Whether XLA may compile the evaluation, if the image is large enough for it to pay.
 
-        XLA rounds otherwise than TensorFlow's kernels, has no deterministic gradient of maximum pooling, and takes
-        seven times as long for float64. It was not measured on a GPU, nor for bfloat16 that is multiplied natively.
+        XLA rounds otherwise than TensorFlow's kernels, promises no determinism, and takes seven times as long for
+        float64. It was not measured on a GPU, nor for bfloat16 that is multiplied natively.
         """
         may_round = self.fast and not is_op_determinism_enabled()
         return may_round and (self.device, self.dtype, self.precision) == ("cpu", "float32", "fp32")

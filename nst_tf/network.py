@@ -1,7 +1,7 @@
 """VGG19 from Keras' own, with the spec's weights and pooling, cut at the deepest tap."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -13,11 +13,44 @@ from nst_spec import vgg19
 from nst_spec.recipe import Pooling
 
 
-def _pooling_layer(pooling: Pooling, **settings: Any) -> keras.Layer:
+def _pooling_layer(pooling: Pooling, *, xla: bool, **settings: Any) -> keras.Layer:
     # "same" completes an odd border, and leaves the completion out of maximum and average.
     padding = "same" if pooling.rounding == "ceil" else "valid"
-    layer = keras.layers.AveragePooling2D if pooling.kind == "average" else keras.layers.MaxPooling2D
+    maximum = CompiledMaximum if xla else keras.layers.MaxPooling2D
+    layer = keras.layers.AveragePooling2D if pooling.kind == "average" else maximum
     return layer(pool_size=2, strides=2, padding=padding, **settings)
+
+
+class CompiledMaximum(keras.layers.MaxPooling2D):
+    """Keras' maximum pooling for XLA, which scatters the gradient of that; it takes a CPU ten times as long."""
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Return the maxima (1, H, W, C)."""
+
+        @tf.custom_gradient
+        def pooled(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+            y = super(CompiledMaximum, self).call(x)
+            return y, lambda slope: _maximum_gradient(x, y, slope)
+
+        return pooled(x)
+
+
+def _maximum_gradient(x: tf.Tensor, y: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:
+    """Return the gradient by x of its maxima y (1, H, W, C); the first of a window's equal ones takes all of it."""
+    _, height, width, channels = y.shape
+    places = tf.reshape(_fitted(x, 2 * height, 2 * width, x.dtype.min), (1, height, 2, width, 2, channels))
+    order = tf.reshape([0, 1, 2, 3], (1, 1, 2, 1, 2, 1))
+    is_maximum = places == y[:, :, None, :, None]
+    first = tf.reduce_min(tf.where(is_maximum, order, tf.size(order)), axis=(2, 4), keepdims=True)
+    shares = tf.where(order == first, slope[:, :, None, :, None], 0)
+    return _fitted(tf.reshape(shares, (1, 2 * height, 2 * width, channels)), *x.shape[1:3], 0)
+
+
+def _fitted(x: tf.Tensor, height: int, width: int, fill: float) -> tf.Tensor:
+    """Return x (1, H, W, C) cropped at its end or completed there."""
+    x = x[:, :height, :width]
+    missing = [[0, 0], [0, height - x.shape[1]], [0, width - x.shape[2]], [0, 0]]
+    return tf.pad(x, missing, constant_values=fill)
 
 
 @functools.cache
@@ -29,7 +62,8 @@ def _keras_layers() -> dict[str, dict[str, Any]]:
 class Network:
     """Features at the taps, for a preprocessed image (1, H, W, 3).
 
-    The first convolution computes in `image_dtype`, the others in `dtype`; nst_spec.backend.PRECISIONS says why.
+    The first convolution computes in `image_dtype`, the others in `dtype`; nst_spec.backend.PRECISIONS says why. `xla`
+    is whether XLA will compile what calls it.
     """
 
     def __init__(
@@ -40,6 +74,7 @@ class Network:
         *,
         dtype: str,
         image_dtype: str,
+        xla: bool = False,
     ) -> None:
         self.taps = vgg19.check_taps(taps)
         self.layers: dict[str, keras.Layer] = {}
@@ -62,7 +97,7 @@ class Network:
                 layer.set_weights([np.transpose(kernel, (2, 3, 1, 0)), bias])
             else:
                 is_relu = name.startswith("relu")
-                layer = keras.layers.ReLU(dtype=own) if is_relu else _pooling_layer(pooling, dtype=own)
+                layer = keras.layers.ReLU(dtype=own) if is_relu else _pooling_layer(pooling, xla=xla, dtype=own)
                 x = layer(x)
             self.layers[name] = layer
 

@@ -67,7 +67,7 @@ class Objective:
             self.to_image = PixelMap(preprocessing.affine(recipe.space, "unit"), dtype)
             self.to_network = PixelMap(preprocessing.affine(recipe.space, problem.preprocessing), dtype)
             self.network = Network(
-                problem.weights.arrays, recipe.taps, recipe.pooling, dtype=network_dtype, image_dtype=dtype
+                problem.weights.arrays, recipe.taps, recipe.pooling, dtype=network_dtype, image_dtype=dtype, xla=xla
             )
             # One coefficient per term, in the order of Losses.of: the total is their dot product.
             alpha, beta, tv_weight = recipe.term_weights

@@ -184,6 +184,27 @@ def test_xla_computes_what_the_oracle_does(pooling, tile, narrow_weights, not_de
     assert relative(ours.gradient, theirs.gradient) <= (1e-5 if pooling == "average" else 1e-2)
 
 
+@pytest.mark.parametrize("rounding", ["floor", "ceil"])
+@pytest.mark.parametrize("sides", [(8, 6), (7, 6), (7, 9)])
+def test_what_xla_compiles_of_maximum_pooling_is_tensorflows(sides, rounding):
+    # Few values, so that many windows have equal maxima, at the completed border too.
+    x = tf.cast(tf.random.stateless_uniform((1, *sides, 5), (0, 1), -2, 2, tf.int32), tf.float32)
+    layers = [network._pooling_layer(Pooling(kind="max", rounding=rounding), xla=xla) for xla in (False, True)]
+    slope = tf.random.stateless_normal(layers[0](x).shape, (0, 2))
+
+    def both(layer):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x)
+        return y, tape.gradient(y, x, output_gradients=slope)
+
+    ours, theirs = (tf.function(lambda layer=layer: both(layer), autograph=False)() for layer in layers)
+    compiled = tf.function(lambda: both(layers[1]), jit_compile=True, autograph=False)()
+    for one in (theirs, compiled):
+        np.testing.assert_array_equal(one[0], ours[0])
+        np.testing.assert_array_equal(one[1], ours[1])
+
+
 def test_a_small_image_is_not_worth_compiling(narrow_weights, not_deterministic):
     problem = make_problem("default", narrow_weights, *(smooth_image(64, 64, seed) for seed in (1, 2)), dtype="float32")
     assert not backends.load("tf", device="cpu", fast=True).objective(problem).xla
