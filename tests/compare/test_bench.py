@@ -179,6 +179,7 @@ def test_what_is_no_result_is_said_so(text, message, tmp_path):
     [
         ({"machine": {"processor": "other", "cpus": 2, "system": "Linux"}}, r"processor \(one against other\)"),
         ({"machine": {"processor": "one", "cpus": 4, "system": "Linux"}}, r"cpus \(2 against 4\)"),
+        ({"machine": {"model": "family 25, model 17"}}, r"model \(None against family 25, model 17\)"),
         ({"settings": {"weights": {"sha256": "fff"}}}, r"weights \(0123456789ab against fff\)"),
         ({"settings": {"recipe": {"pooling": {"kind": "max"}}}}, r"recipe pooling\.kind \(average against max\)"),
     ],
@@ -211,6 +212,16 @@ def test_a_change_is_the_ratio_of_medians_of_the_same_case(tmp_path):
 def test_an_earlier_result_without_a_common_case_is_refused_with_both(changes, tmp_path):
     with pytest.raises(NstError, match=r"expected one of: torch fp32 .*; received: torch fp32 64 px on cpu, 2 threads"):
         bench_result.changes([row(**changes)], result(row()), tmp_path)
+
+
+def test_processors_of_one_name_are_told_apart(tmp_path, monkeypatch):
+    facts = tmp_path / "cpuinfo"
+    facts.write_text("processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n\nprocessor\t: 1\n")
+    monkeypatch.setattr(machine, "CPU_FACTS", facts)
+    assert str(machine.describe()).startswith("AMD EPYC (family 25, model 17), ")
+    facts.write_text("model name\t: ARM\n")
+    assert machine.describe().model is None
+    assert str(machine.describe()).startswith("ARM, ")
 
 
 def test_this_process_has_held_some_memory_and_this_machine_has_cpus():
