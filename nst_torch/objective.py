@@ -81,9 +81,10 @@ class Recorded:
         with torch.cuda.stream(stream):
             self.function(self.given)
         torch.cuda.current_stream().wait_stream(stream)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
             self.results = self.function(self.given)
+        self.graph = graph
 
 
 class Objective:

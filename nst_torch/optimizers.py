@@ -9,6 +9,9 @@ from torch import Tensor
 from nst_spec import recipe as recipes
 from nst_spec.optimizers import CURVATURE_FLOOR, adam_epsilon, sgd_rate
 
+FIRST_PAIRS = 10
+"""Pairs of L-BFGS that a GPU's memory is first taken for."""
+
 
 class Optimizer(Protocol):
     """An update rule with its state."""
@@ -115,10 +118,14 @@ class _CompactLBFGS:
             self.variable += step.view_as(self.variable)
 
     def _remember(self, step: Tensor, change: Tensor) -> None:
+        count, most = len(self.rows), self.settings.history
         if self.pairs is None:
-            self.pairs = step.new_empty(self.settings.history, 2, step.numel())
-        full = len(self.rows) == self.settings.history
-        self.rows.append(self.rows.pop(0) if full else len(self.rows))
+            self.pairs = step.new_empty(min(FIRST_PAIRS, most), 2, step.numel())
+        elif count == len(self.pairs) < most:
+            grown = step.new_empty(min(2 * count, most), 2, step.numel())
+            grown[:count] = self.pairs
+            self.pairs = grown
+        self.rows.append(self.rows.pop(0) if count == most else count)
         self.pairs[self.rows[-1]] = torch.stack([step, change])
 
     def _direction(self, vectors: list[Tensor], square: float) -> tuple[Tensor, float]:
