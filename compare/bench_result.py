@@ -219,8 +219,13 @@ def read(path: Path) -> Result:
 
 
 def check_comparable(earlier: Result, origin: Path, machine: Machine, settings: Settings) -> None:
-    """Raise NstError, with what differs, unless the earlier result is of this machine and of the same settings."""
+    """Raise NstError, with what differs, unless the earlier result is of this machine and of the same settings.
+
+    A machine that does not tell its processor's model is taken at its name.
+    """
     ours, theirs = _facts(machine, settings), _facts(earlier.machine, earlier.settings)
+    if None in (ours["model"], theirs["model"]):
+        ours["model"] = theirs["model"] = None
     differing = [
         f"{fact} ({ours.get(fact)} against {theirs.get(fact)})"
         for fact in {**ours, **theirs}

@@ -22,8 +22,8 @@ TILE = 2**31
 TILE_SHARE = 1 / 8
 """How much of the memory a tile may take on a GPU, if that is more than TILE: many small ones leave it waiting."""
 INDEXABLE = 2**31
-"""Numbers in a layer from which on a GPU's fast kernels, which count in 32 bits, leave it to slow ones: twenty times a
-step's time."""
+"""A GPU's fast kernels count in 32 bits; a layer of so many numbers gets slow ones, and a step takes twenty times as
+long."""
 IMAGES = 12
 """Arrays as large as the image beside the optimiser's: the image, the best one, the gradient, both inputs, what the
 total variation and an update need on the way."""
@@ -146,8 +146,9 @@ class Plan:
 def plan(needs: Needs, tile: tiles.Tile, free: int) -> Plan:
     """Return how to compute a problem when `free` bytes are free.
 
-    `auto` does without tiles where the whole image fits, and else takes the largest that fit, and no more than TILE.
-    Tiles change no number and the history does, so it is cut down only where nothing else helps.
+    `auto` does without tiles where the whole image fits, and on a GPU is INDEXABLE; else it takes the largest that fit,
+    up to TILE, or on a GPU to TILE_SHARE. Tiles change no number and the history does, so it is cut down only where
+    nothing else helps.
     """
     ours = int(free * SHARE)
     room = ours - needs.state(needs.history)

@@ -245,7 +245,7 @@ def run(
         used = descent.plan
         if stopped:
             break
-        del descent  # the next scale wants its memory
+        del descent, shown  # the next scale wants their memory
     assert image is not None
     # A run that stopped at a coarse scale still gives a picture of the size that was asked for.
     image = images.resample(image, *stages[-1].content_size)

@@ -22,7 +22,7 @@ def _pooling_layer(pooling: Pooling, *, xla: bool, **settings: Any) -> keras.Lay
 
 
 class CompiledMaximum(keras.layers.MaxPooling2D):
-    """Keras' maximum pooling for XLA, which scatters the gradient of that; it takes a CPU ten times as long."""
+    """Keras' maximum pooling with its gradient written out: XLA's own scatters, which takes a CPU ten times as long."""
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Return the maxima (1, H, W, C)."""

@@ -37,8 +37,8 @@ class Workload:
             image = image.detach().requires_grad_(True)
             return torch.autograd.grad(objective.network(image, [deepest])[deepest].sum(), image)[0]
 
-        work = Recorded(gradient) if objective.recorded else gradient
-        return lambda: work(image)
+        recorded = Recorded()
+        return lambda: recorded(gradient, image) if objective.recorded else gradient(image)
 
     def tutorial_step(self) -> protocol.Work:
         """A step of the loop in the framework's own tutorial, in float32, with the recipe's taps and pooling."""

@@ -35,7 +35,7 @@ class PixelMap:
 
     def pull_back(self, gradient: Tensor) -> Tensor:
         """Map a gradient by the target to one by the source."""
-        return torch.empty_like(gradient).index_copy_(1, self.order, gradient * self.scale)
+        return (gradient * self.scale).index_select(1, self.order.argsort())
 
 
 @dataclass(frozen=True)
@@ -56,34 +56,32 @@ class StyleTarget:
 
 
 class Recorded:
-    """A function of one tensor as a CUDA graph, whose kernels start together: one by one they take longer than to run.
+    """What a function of one tensor does, as a CUDA graph: one by one small kernels take longer to start than to run.
 
-    What it returns lies where the next call puts its own.
+    Its results are overwritten by the next call.
     """
 
-    def __init__(self, function: Callable[[Tensor], Any]) -> None:
-        self.function = function
-        self.graph: torch.cuda.CUDAGraph | None = None
+    graph: torch.cuda.CUDAGraph | None = None
 
-    def __call__(self, x: Tensor) -> Any:
+    def __call__(self, function: Callable[[Tensor], Any], x: Tensor) -> Any:
         """Return the function's results; the first call records it, for tensors of this shape."""
         if self.graph is None:
-            self._record(x)
+            self._record(function, x)
         self.given.copy_(x)
         self.graph.replay()
         return self.results
 
-    def _record(self, x: Tensor) -> None:
+    def _record(self, function: Callable[[Tensor], Any], x: Tensor) -> None:
         self.given = x.detach().clone()
         # Libraries make their handles and choose their algorithms in a first call, which cannot be recorded.
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            self.function(self.given)
+            function(self.given)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            self.results = self.function(self.given)
+            self.results = function(self.given)
         self.graph = graph
 
 
@@ -102,8 +100,7 @@ class Objective:
     ) -> None:
         self.recipe = recipe = problem.recipe
         self.plan = plan
-        self.recorded = recorded
-        self.loss_and_gradient = Recorded(self._loss_and_gradient) if recorded else self._loss_and_gradient
+        self.recorded = Recorded() if recorded else None
         self.network_dtype = network_dtype
         self.like = torch.zeros((), dtype=dtype, device=device)
         self.to_space = PixelMap(preprocessing.affine("unit", recipe.space), self.like)
@@ -167,8 +164,13 @@ class Objective:
         tv = losses.total_variation(variable, self.recipe.tv.form)
         return torch.stack([*content, *style, tv]), grams
 
-    def _loss_and_gradient(self, variable: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def loss_and_gradient(self, variable: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Return the terms' values, the gradient of the total loss by the variable, and the Gram matrices."""
+        if self.recorded:
+            return self.recorded(self._loss_and_gradient, variable)
+        return self._loss_and_gradient(variable)
+
+    def _loss_and_gradient(self, variable: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         x = variable.detach().requires_grad_(True)
         values, grams = self.terms(self.network(self.to_network(x)), x)
         (gradient,) = torch.autograd.grad(values @ self.coefficients, x)

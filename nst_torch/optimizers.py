@@ -4,13 +4,14 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nst_spec import recipe as recipes
 from nst_spec.optimizers import CURVATURE_FLOOR, adam_epsilon, sgd_rate
 
-FIRST_PAIRS = 10
-"""Pairs of L-BFGS that a GPU's memory is first taken for."""
+BLOCK = 10
+"""Pairs of L-BFGS that memory of a GPU is taken for at a time."""
 
 
 class Optimizer(Protocol):
@@ -89,7 +90,7 @@ class _CompactLBFGS:
     def reset(self) -> None:
         """Forget the history."""
         size = self.settings.history
-        self.pairs: Tensor | None = None
+        self.blocks: list[Tensor] = []  # (BLOCK, 2, n), so that memory is taken as pairs come
         self.rows: list[int] = []  # of the pairs, the oldest first
         self.s_y, self.y_y = np.zeros((size, size)), np.zeros((size, size))
         self.scale = 1.0
@@ -106,48 +107,52 @@ class _CompactLBFGS:
         largest, total, square, *curvature = torch.stack(facts).tolist()
         if largest <= s.tolerance_grad:
             return
-        vectors = [g]
         if curvature and curvature[0] > CURVATURE_FLOOR:
-            self._remember(step, change)
-            self.scale = curvature[0] / curvature[1]
-            vectors.append(change)
-        direction, slope = self._direction(vectors, square)
+            self._remember(step, change, *curvature)
+        direction, slope = self._direction(g, square)
         step = direction * (s.lr if curvature else s.lr * min(1.0, 1.0 / total))
         self.previous = g, step
-        if slope <= -s.tolerance_change:
+        if not slope > -s.tolerance_change:
             self.variable += step.view_as(self.variable)
 
-    def _remember(self, step: Tensor, change: Tensor) -> None:
-        count, most = len(self.rows), self.settings.history
-        if self.pairs is None:
-            self.pairs = step.new_empty(min(FIRST_PAIRS, most), 2, step.numel())
-        elif count == len(self.pairs) < most:
-            grown = step.new_empty(min(2 * count, most), 2, step.numel())
-            grown[:count] = self.pairs
-            self.pairs = grown
-        self.rows.append(self.rows.pop(0) if count == most else count)
-        self.pairs[self.rows[-1]] = torch.stack([step, change])
+    def _remember(self, step: Tensor, change: Tensor, s_y: float, y_y: float) -> None:
+        full = len(self.rows) == self.settings.history
+        latest = self.rows.pop(0) if full else len(self.rows)
+        self.rows.append(latest)
+        if latest == len(self.blocks) * BLOCK:
+            self.blocks.append(step.new_empty(min(BLOCK, self.settings.history - latest), 2, step.numel()))
+        self.blocks[latest // BLOCK][latest % BLOCK] = torch.stack([step, change])
+        self.s_y[self.rows, latest], self.y_y[self.rows, latest] = self._products(change)
+        self.s_y[latest, latest], self.y_y[latest, latest] = s_y, y_y
+        self.y_y[latest] = self.y_y[:, latest]
+        self.scale = s_y / y_y
 
-    def _direction(self, vectors: list[Tensor], square: float) -> tuple[Tensor, float]:
-        """Return the direction and its product with the gradient, the first vector; the other is the latest y."""
-        g = vectors[0]
-        if self.pairs is None:
-            return -g, -square
-        count, latest = len(self.rows), self.rows[-1]
-        pairs = self.pairs[:count].flatten(0, 1)
-        products = torch.stack([pairs @ vector for vector in vectors]).double().cpu().numpy()
-        s_g, y_g = products[0].reshape(count, 2)[self.rows].T
-        for of_latest in products[1:]:
-            self.s_y[:count, latest], self.y_y[:count, latest] = of_latest.reshape(count, 2).T
-            self.y_y[latest, :count] = self.y_y[:count, latest]
+    def _pairs(self) -> list[Tensor]:
+        """Return s and y of the pairs (2 x pairs, n) by block, as they lie there."""
+        count = len(self.rows)
+        return [block[: count - number * BLOCK].flatten(0, 1) for number, block in enumerate(self.blocks)]
+
+    def _products(self, vector: Tensor) -> NDArray[np.float64]:
+        """Return the products (2, pairs) of a vector with every s and every y, the oldest pair's first."""
+        found = torch.cat([pairs @ vector for pairs in self._pairs()]).double().cpu().numpy()
+        return found.reshape(-1, 2)[self.rows].T
+
+    def _direction(self, g: Tensor, square: float) -> tuple[Tensor, float]:
+        """Return the direction and its product with the gradient."""
+        direction, slope = -self.scale * g, -self.scale * square
+        if not self.rows:
+            return direction, slope
         by_age = np.ix_(self.rows, self.rows)
+        s_g, y_g = self._products(g)
         r, y_y = np.triu(self.s_y[by_age]), self.y_y[by_age]
         u = np.linalg.solve(r, s_g)
         p = np.linalg.solve(r.T, np.diag(r) * u + self.scale * (y_y @ u - y_g))
-        shares = np.zeros((count, 2))
+        shares = np.zeros((len(self.rows), 2))
         shares[self.rows] = np.stack([-p, self.scale * u], axis=1)
-        direction = g.new_tensor(shares.ravel()) @ pairs - self.scale * g
-        return direction, float(self.scale * (u @ y_g - square) - p @ s_g)
+        pairs = self._pairs()
+        for block, share in zip(pairs, g.new_tensor(shares.ravel()).split([len(b) for b in pairs]), strict=True):
+            direction += share @ block
+        return direction, float(slope + self.scale * (u @ y_g) - p @ s_g)
 
 
 class SGD:

@@ -67,7 +67,6 @@ class TiledObjective(Objective):
         return {tap: total.to(self.like.dtype) for tap, total in sums.items()}
 
     def _loss_and_gradient(self, variable: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Return the terms' values, the gradient of the total loss by the variable, and the Gram matrices."""
         x = variable.detach()
         *others, last = enumerate(self.pieces(x))
         divisors = {tap: target.divisor for tap, target in self.style_targets.items()}

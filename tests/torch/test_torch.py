@@ -1,5 +1,8 @@
 """nst_torch against torchvision and torch.optim themselves."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -124,7 +127,11 @@ def test_l_bfgs_for_a_gpu_takes_the_same_steps(history, steps):
         torch.testing.assert_close(*variables, rtol=1e-13, atol=0)
 
 
-@pytest.mark.parametrize("gradients", [[0.0], [1.0, 1.0], [1.0, 0.5, 0.5]], ids=["none", "no curvature", "stalled"])
+@pytest.mark.parametrize(
+    "gradients",
+    [[0.0], [1.0, 1.0], [1.0, 0.5, 0.5], [1.0, 0.5, float("nan")]],
+    ids=["none", "no curvature", "stalled", "not a number"],
+)
 def test_l_bfgs_for_a_gpu_stops_and_skips_where_torchs_does(gradients):
     variables = [torch.ones(4, dtype=torch.float64) for _ in range(2)]
     rules = optimizers.LBFGS, optimizers._CompactLBFGS
@@ -133,7 +140,7 @@ def test_l_bfgs_for_a_gpu_stops_and_skips_where_torchs_does(gradients):
         for update, variable in zip(updates, variables, strict=True):
             variable.grad = torch.tensor([gradient, 0, 0, -gradient / 2], dtype=torch.float64)
             update.update()
-        torch.testing.assert_close(*variables, rtol=1e-13, atol=0)
+        torch.testing.assert_close(*variables, rtol=1e-13, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +156,22 @@ def test_averages_for_a_gpu_are_the_poolings(sides, rounding):
     torch.testing.assert_close(*slopes, rtol=1e-15, atol=0)
     for tensor in (pooled[1], slopes[1]):
         assert tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("tile", ["off", 32])
+def test_an_objective_that_nobody_holds_is_gone_at_once(tile, narrow_weights):
+    images = [generator.uniform(seed, (48, 64, 3)) for seed in (1, 2)]
+    backend = backends.load("torch", device="cpu", tile=tile)
+    objective = backend.objective(make_problem("default", narrow_weights, *images, dtype="float32"))
+    descent = objective.descent(images[0])
+    descent.evaluate()
+    held = weakref.ref(objective)
+    gc.disable()  # its memory is wanted before the garbage is looked at
+    try:
+        del objective, descent
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="takes a GPU")
