@@ -112,7 +112,7 @@ def test_update_rules_are_torchs(settings, original):
     np.testing.assert_array_equal(ours.numpy(), theirs.detach().numpy())
 
 
-@pytest.mark.parametrize(("history", "steps"), [(1, 15), (5, 4), (5, 60), (100, 60)])
+@pytest.mark.parametrize(("history", "steps"), [(1, 15), (5, 4), (5, 60), (15, 60), (100, 60)])
 def test_l_bfgs_for_a_gpu_takes_the_same_steps(history, steps):
     variables = [torch.linspace(-1, 2, 12, dtype=torch.float64) for _ in range(2)]
     rules = optimizers.LBFGS, optimizers._CompactLBFGS
