@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-CPU_FACTS = Path("/proc/cpuinfo")
+from nst_spec import cpu
+
 PROCESS_FACTS = Path("/proc/self/status")
 
 
@@ -37,18 +38,13 @@ def describe() -> Machine:
     affinity = getattr(os, "sched_getaffinity", None)
     cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
     system = f"{platform.system()} {platform.machine()}"
-    numbers = _cpu_fact("cpu family"), _cpu_fact("model")
+    numbers = cpu.fact("cpu family"), cpu.fact("model")
     model = "family {}, model {}".format(*numbers) if all(numbers) else None
     return Machine(processor=_processor(), cpus=cpus, system=system, model=model)
 
 
-def _cpu_fact(name: str) -> str | None:
-    found = CPU_FACTS.exists() and re.search(rf"^{name}\s*:\s*(.+)$", CPU_FACTS.read_text("utf-8"), re.MULTILINE)
-    return found[1].strip() if found else None
-
-
 def _processor() -> str:
-    named = _cpu_fact("model name")
+    named = cpu.fact("model name")
     if named:
         return named
     if sys.platform == "darwin":

@@ -304,7 +304,7 @@ class Configured:
             np.dtype(self.dtype).itemsize,
             [problem.shape(tap, problem.content) for tap in recipe.content.taps],
             workspace,
-            self.device != "cpu",
+            on_gpu=self.device != "cpu",
         )
         return memory.plan(needs, self.tile if tile is None else tile, free)
 

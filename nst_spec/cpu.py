@@ -7,10 +7,16 @@ BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
 """Linux' names of the x86 instructions that multiply bfloat16 numbers."""
 
 
+def fact(name: str, cpu_info: Path = CPU_INFO) -> str | None:
+    """Return what Linux' `cpu_info` says of the first CPU under a name, or None where it says nothing."""
+    try:
+        lines = cpu_info.read_text("utf-8").splitlines()
+    except OSError:
+        return None
+    named = (line.partition(":") for line in lines)
+    return next((value.strip() for key, _, value in named if key.strip() == name), None)
+
+
 def multiplies_bf16(cpu_info: Path = CPU_INFO) -> bool:
     """Return whether the CPU multiplies bfloat16 numbers natively; False where Linux' `cpu_info` does not say so."""
-    try:
-        lines = cpu_info.read_text().splitlines()
-    except OSError:
-        return False
-    return any(line.startswith("flags") and BF16_FLAGS.intersection(line.split()) for line in lines)
+    return bool(BF16_FLAGS.intersection((fact("flags", cpu_info) or "").split()))

@@ -154,14 +154,14 @@ def plan(needs: Needs, tile: tiles.Tile, free: int) -> Plan:
     room = ours - needs.state(needs.history)
     reasons = []
     side = None if isinstance(tile, str) else tile
-    if tile == "auto" and (needs.whole > room or not needs.is_indexable):
+    fits = needs.whole <= room
+    if tile == "auto" and not (fits and needs.is_indexable):
         side = _fitting_tile(needs, ours)
         height, width = needs.image
         total = needs.whole + needs.state(needs.history)
-        reason = f"would take about {_gibibytes(total)} of {_gibibytes(free)} that are free"
-        if needs.whole <= room:
-            reason = "would have layers too long for fast kernels"
-        reasons.append(f"{width} x {height} px {reason}; computed in tiles of {side} px (--tile off never tiles)")
+        too_much = f"would take about {_gibibytes(total)} of {_gibibytes(free)} that are free"
+        why = "would have layers too long for fast kernels" if fits else too_much
+        reasons.append(f"{width} x {height} px {why}; computed in tiles of {side} px (--tile off never tiles)")
     network = needs.whole if side is None else needs.tiled(side)
     room -= network
     chosen = Plan(side, needs.keeps_content, room < GAPS * network or bool(reasons), reasons=tuple(reasons))

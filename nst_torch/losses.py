@@ -73,8 +73,9 @@ def gram(features: Tensor, divisor: float) -> Tensor:
 
 
 def squared_error(values: Tensor, target: Tensor, factor: float) -> Tensor:
-    """Return `factor * sum (values - target)^2` in the target's precision; nst_spec.losses.squared_error."""
-    return factor * functional.mse_loss(values.to(target.dtype), target, reduction="sum")
+    """Return `factor * sum (values - target)^2`, of bfloat16 in float32; nst_spec.losses.squared_error."""
+    values, target = (features.to(_wide(features)) for features in (values, target))
+    return factor * functional.mse_loss(values, target, reduction="sum")
 
 
 def _differences(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -143,8 +143,7 @@ class Objective:
     def content_features(self, image: Tensor) -> dict[str, tuple[Tensor | tuple[Tensor, ...], float]]:
         """Return the variable's features at the content taps, each with its energy, the sum of its squares."""
         features = self.network(self.to_network(image), list(self.recipe.content.taps))
-        in_full = {tap: feature.to(self.like.dtype) for tap, feature in features.items()}
-        return {tap: (feature, float(feature.square().sum())) for tap, feature in in_full.items()}
+        return {tap: (feature, float(feature.to(self.like.dtype).square().sum())) for tap, feature in features.items()}
 
     def grams(self, image: Tensor, divisors: Mapping[str, float]) -> dict[str, Tensor]:
         """Return the variable's Gram matrices, without a gradient, at the taps that have a divisor."""

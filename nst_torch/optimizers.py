@@ -65,7 +65,7 @@ class LBFGS:
 
     def update(self) -> None:
         """Take one step."""
-        # It flattens the gradient by a view.
+        # torch.optim's flattens the gradient by a view.
         self.variable.grad = self.variable.grad.contiguous()
         # Its one call of the closure is for a gradient that is there already; the loss is not used without line search.
         self.optimizer.step(lambda: 0.0)

@@ -40,10 +40,9 @@ class TiledObjective(Objective):
         energies = dict.fromkeys(taps, 0.0)
         for piece in self.pieces(image):
             for tap, features in self.owned(image[:, :, *piece.crop], piece, taps).items():
-                features = features.to(self.like.dtype, copy=True)  # of a crop it would keep all
-                energies[tap] += float(features.square().sum())
+                energies[tap] += float(features.to(self.like.dtype).square().sum())
                 if self.plan.keeps_content:
-                    kept[tap].append(features)
+                    kept[tap].append(features.clone())
         return {tap: (tuple(kept[tap]), energies[tap]) for tap in taps}
 
     def grams(self, image: Tensor, divisors: Mapping[str, float]) -> dict[str, Tensor]:
@@ -109,8 +108,7 @@ class TiledObjective(Objective):
         if self.plan.keeps_content:
             return {tap: target.features[number] for tap, target in self.content_targets.items()}
         with torch.no_grad():
-            features = self.owned(self.content[:, :, *piece.crop], piece, list(self.content_targets))
-            return {tap: feature.to(self.like.dtype) for tap, feature in features.items()}
+            return self.owned(self.content[:, :, *piece.crop], piece, list(self.content_targets))
 
     def _total_variation(self, x: Tensor) -> tuple[Tensor, Tensor]:
         # A recipe without the term is still told its value.

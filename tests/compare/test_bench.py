@@ -1,5 +1,6 @@
 """The benchmark: what is timed is what it says, ratios come from one round, results of something else are refused."""
 
+import functools
 import json
 
 import numpy as np
@@ -10,7 +11,7 @@ from compare import bench, bench_result, machine
 from compare.bench import Case, in_turn
 from compare.bench_result import Memory, Profile, Result, Row
 from nst_spec import backend as backends
-from nst_spec import preprocessing, recipe
+from nst_spec import cpu, preprocessing, recipe
 from nst_spec.errors import NstError
 from tests.conftest import NARROW, make_problem, relative, smooth_image
 
@@ -223,7 +224,7 @@ def test_an_earlier_result_without_a_common_case_is_refused_with_both(changes, t
 def test_processors_of_one_name_are_told_apart(tmp_path, monkeypatch):
     facts = tmp_path / "cpuinfo"
     facts.write_text("processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n\nprocessor\t: 1\n")
-    monkeypatch.setattr(machine, "CPU_FACTS", facts)
+    monkeypatch.setattr(cpu, "fact", functools.partial(cpu.fact, cpu_info=facts))
     assert str(machine.describe()).startswith("AMD EPYC (family 25, model 17), ")
     facts.write_text("model name\t: ARM\n")
     assert machine.describe().model is None
