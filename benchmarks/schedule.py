@@ -43,7 +43,8 @@ class Pair:
 
 def schedule_of(recipe: recipes.Recipe) -> dict[str, Any]:
     """Return the settings that make another recipe run by this one's schedule."""
-    return {"scales": [scale.model_dump() for scale in recipe.scales], "guard": recipe.guard}
+    scales = [scale.model_dump() for scale in recipe.scales]
+    return {"scales": scales, "carry": recipe.carry, "guard": recipe.guard}
 
 
 def curve(prepared: api.Prepared) -> Curve:

@@ -95,7 +95,7 @@ class Header(Part):
     @property
     def steps(self) -> int:
         """The steps of the recipe, whether they were run or not."""
-        return sum(scale["steps"] for scale in self.recipe["scales"])
+        return recipes.Recipe.model_validate(self.recipe).steps
 
 
 @dataclass(frozen=True)

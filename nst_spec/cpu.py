@@ -5,6 +5,8 @@ from pathlib import Path
 CPU_INFO = Path("/proc/cpuinfo")
 BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
 """Linux' names of the x86 instructions that multiply bfloat16 numbers."""
+AVX512_FLAGS = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl"})
+"""Its names of the sets of 512 bits that oneDNN's fast convolutions want, all of them."""
 
 
 def fact(name: str, cpu_info: Path = CPU_INFO) -> str | None:
@@ -19,4 +21,13 @@ def fact(name: str, cpu_info: Path = CPU_INFO) -> str | None:
 
 def multiplies_bf16(cpu_info: Path = CPU_INFO) -> bool:
     """Return whether the CPU multiplies bfloat16 numbers natively; False where Linux' `cpu_info` does not say so."""
-    return bool(BF16_FLAGS.intersection((fact("flags", cpu_info) or "").split()))
+    return bool(BF16_FLAGS & _flags(cpu_info))
+
+
+def has_avx512(cpu_info: Path = CPU_INFO) -> bool:
+    """Return whether the CPU has AVX512_FLAGS; False where Linux' `cpu_info` does not say so."""
+    return AVX512_FLAGS <= _flags(cpu_info)
+
+
+def _flags(cpu_info: Path) -> frozenset[str]:
+    return frozenset((fact("flags", cpu_info) or "").split())

@@ -69,10 +69,23 @@ class Size(Part):
 
 
 class Scale(Part):
-    """One scale of a run: its size as a fraction of the finest one, and its steps."""
+    """One scale of a run: its size as a fraction of the finest one, and its steps.
+
+    One with a `smallest` is preceded by others of as many steps, each `factor` of the next one's size, down to so many
+    pixels: a larger picture takes more of them, and so has as wide strokes as a small one.
+    """
 
     fraction: Fraction
     steps: Annotated[int, Field(ge=0)]
+    smallest: Pixels | None = None
+    factor: Annotated[float, Field(gt=0, le=0.9)] = 0.5
+
+    def down(self, pixels: int) -> "tuple[Scale, ...]":
+        """Return this scale and what precedes it, the coarsest first, where the finest one has so many pixels."""
+        found = [self.model_copy(update={"smallest": None})]
+        while self.smallest and found[0].fraction * self.factor * pixels >= self.smallest:
+            found.insert(0, found[0].model_copy(update={"fraction": found[0].fraction * self.factor}))
+        return tuple(found)
 
 
 class Content(Part):
@@ -148,7 +161,9 @@ class Recipe(Part):
 
     `preprocessing` is the space that feeds the network, None meaning the weight set's own; `space` is the one the
     optimiser works in. `clamp`: after each step, at the end, or never, to the image of [0, 1] in that space. `result`:
-    the last image or the one the lowest loss was computed on. `guard`: a loss that is not finite, or over
+    the last image or the one the lowest loss was computed on. `carry`: what a finer scale takes over from the coarser one:
+    its image, enlarged, or, where there is a content term, the change it made to the content image, so that the finer one
+    has all the photo's detail to begin with. `guard`: a loss that is not finite, or over
     GUARD_FACTOR times the best, restores the best image and clears the optimiser's history. `stages` are short names
     that choose taps (`--style-taps 1,2`). `adapted` holds, by weight set, the settings that
     the recipe changes when it is run with that set (`adapted_to`).
@@ -172,6 +187,7 @@ class Recipe(Part):
     optimizer: Adam | LBFGS | SGD = Field(discriminator="kind")
     clamp: Literal["each-step", "final", "none"]
     result: Literal["last", "best"] = "last"
+    carry: Literal["image", "change"] = "image"
     guard: bool = False
     stages: dict[str, str] = {}
     adapted: dict[str, dict[str, Any]] = {}
@@ -201,9 +217,14 @@ class Recipe(Part):
         return vgg19.check_taps([*self.content.taps, *self.style.taps])
 
     @property
+    def schedule(self) -> tuple[Scale, ...]:
+        """Every scale that a run has at the recipe's size, coarsest first."""
+        return tuple(one for scale in self.scales for one in scale.down(self.size.pixels))
+
+    @property
     def steps(self) -> int:
         """The steps of all scales together."""
-        return sum(scale.steps for scale in self.scales)
+        return sum(scale.steps for scale in self.schedule)
 
     @property
     def term_weights(self) -> tuple[float, float, float]:
@@ -342,7 +363,7 @@ def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
         optimizer["lr"] = ADAM_STEP * float(affine("unit", space).scale.mean())
     changed = from_dict(data, origin=recipe.name)
     if steps is not None:
-        changed = changed.model_copy(update={"scales": _shared_out(changed.scales, steps)})
+        changed = changed.model_copy(update={"scales": _shared_out(changed.schedule, steps)})
     if strength is not None:
         changed = _strengthened(changed, strength)
     return changed

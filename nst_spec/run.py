@@ -123,15 +123,16 @@ def plan(recipe: Recipe, content: images.Picture, style: images.Picture) -> tupl
     Raises NstError naming the picture that is too small even at the last scale.
     """
     stages = []
+    schedule = recipe.schedule
     steps = 0
-    for number, scale in enumerate(recipe.scales, start=1):
+    for number, scale in enumerate(schedule, start=1):
         rule, pixels = recipe.size.rule, max(1, sizes.round_half_up(recipe.size.pixels * scale.fraction))
         content_size = sizes.resized(*_size(content), rule, pixels)
         style_size = sizes.style_size(
             *_size(style), content_size, rule, pixels, recipe.size.style_rule, recipe.size.style_scale
         )
         steps += scale.steps
-        last = number == len(recipe.scales)
+        last = number == len(schedule)
         try:
             sizes.check_size(content.name, *content_size, recipe.taps)
             sizes.check_size(style.name, *style_size, recipe.taps)
@@ -213,7 +214,7 @@ def run(
         if image is None:
             image = initial_image(recipe, inputs, problem, stage)
         else:
-            image = stage.on_canvas(images.resample(image, *stage.content_size))
+            image = stage.on_canvas(_carried(image, recipe, inputs, stage))
             # Lanczos overshoots at edges; a run that clamps never leaves the box.
             image = np.clip(image, 0.0, 1.0) if recipe.clamp == "each-step" else image
         if not stage.steps:
@@ -248,10 +249,21 @@ def run(
         del descent, shown  # the next scale wants their memory
     assert image is not None
     # A run that stopped at a coarse scale still gives a picture of the size that was asked for.
-    image = images.resample(image, *stages[-1].content_size)
+    image = _carried(image, recipe, inputs, stages[-1])
     if recipe.clamp != "none":
         image = np.clip(image, 0.0, 1.0)
     return Outcome(image, tuple(history), stopped, used)
+
+
+def _carried(image: Image, recipe: Recipe, inputs: Inputs, stage: Stage) -> Image:
+    """Return a scale's image, without its margin, as large as a finer scale's and with what the recipe adds there."""
+    height, width = image.shape[:2]
+    # A run that nothing holds to the photo would show its detail as a ghost.
+    is_held = recipe.alpha and any(recipe.content.taps.values())
+    if recipe.carry == "image" or not is_held or (width, height) == stage.content_size:
+        return images.resample(image, *stage.content_size)
+    coarse, fine = (images.fitted(inputs.content.pixels, *size) for size in ((width, height), stage.content_size))
+    return fine + images.resample(image - coarse, *stage.content_size)
 
 
 def _shown(descent: Descent, stage: Stage) -> Image:

@@ -19,12 +19,13 @@ ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow", ONEDN
 def prepare(settings: Settings) -> None:
     """Choose oneDNN or Eigen, before TensorFlow is imported; after that, or where ONEDNN is set, this changes nothing.
 
-    Only oneDNN multiplies bfloat16 numbers natively. Its float32 convolutions are three times less exact than Eigen's
-    (relu5_4 of VGG19: 2.4e-6 against 7.5e-7), which is more than the parity of the frameworks allows, and on a
-    processor without AVX-512 the largest of them are plain loops: minutes for one pass at 1024 px.
+    Only oneDNN multiplies bfloat16 numbers natively. Its float32 convolutions are the fastest where there is AVX-512;
+    without, the largest of them are plain loops: minutes for one pass at 1024 px. They are three times less exact than
+    Eigen's (relu5_4 of VGG19: 2.4e-6 against 7.5e-7), more than the parity of the frameworks allows.
     """
-    automatic = settings.precision == AUTO and settings.dtype == "float32" and cpu.multiplies_bf16()
-    if settings.precision == "bf16" or automatic:
+    automatic = settings.precision == AUTO and cpu.multiplies_bf16()
+    faster = settings.fast and cpu.has_avx512()
+    if settings.precision == "bf16" or (settings.dtype == "float32" and (automatic or faster)):
         os.environ.setdefault(ONEDNN, "1")
 
 

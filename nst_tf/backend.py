@@ -76,11 +76,16 @@ class Backend(protocol.Configured):
     def _xla(self) -> bool:
         """Whether XLA may compile the evaluation, if the image is large enough for it to pay.
 
-        XLA rounds otherwise than TensorFlow's kernels, promises no determinism, and takes seven times as long for
-        float64. It was not measured on a GPU, nor for bfloat16 that is multiplied natively.
+        XLA rounds otherwise than TensorFlow's kernels, promises no determinism, takes seven times as long for float64
+        and longer than oneDNN for float32. It was not measured on a GPU, nor for bfloat16 that is multiplied natively.
         """
-        may_round = self.fast and not is_op_determinism_enabled()
+        may_round = self.fast and not is_op_determinism_enabled() and not self._onednn
         return may_round and (self.device, self.dtype, self.precision) == ("cpu", "float32", "fp32")
+
+    @property
+    def _onednn(self) -> bool:
+        """Whether oneDNN computes the convolutions; TensorFlow takes these words for a yes."""
+        return (self.device, self.dtype) == ("cpu", "float32") and os.environ[ONEDNN].lower() in ("1", "true")
 
     def versions(self) -> dict[str, str]:
         """Return the versions of tensorflow and keras, and of the GPU's software if it computes there."""
@@ -105,7 +110,7 @@ class Backend(protocol.Configured):
         """Return the problem with the network built and the targets computed."""
         memory.release(self.device)
         xla = self._xla and math.prod(problem.content.shape[:2]) >= XLA_PIXELS
-        workspace = memory.XLA_WORKSPACE if xla else memory.WORKSPACE
+        workspace = memory.XLA_WORKSPACE if xla else memory.ONEDNN_WORKSPACE if self._onednn else memory.WORKSPACE
         plan = self.planned(problem, tile, memory.free(self.device), workspace)
         problem = dataclasses.replace(problem, recipe=plan.adapted(problem.recipe))
         network_dtype = NETWORK_DTYPES.get(self.precision, self.dtype)

@@ -11,8 +11,10 @@ from nst_spec.memory import free_on_host
 WORKSPACE = 14
 """Arrays as large as the largest layer that a pass back takes beside what the pass forth has kept.
 
-On a CPU, the gradient of a convolution lays out all its windows, nine times a layer.
+On a CPU, Eigen's gradient of a convolution lays out all its windows, nine times a layer.
 """
+ONEDNN_WORKSPACE = 5
+"""The same for oneDNN, which does without that."""
 XLA_WORKSPACE = 4
 """The same where XLA compiles the passes, which uses its memory again and again."""
 

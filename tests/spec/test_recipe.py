@@ -29,12 +29,13 @@ def test_every_system_has_its_recipe():
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
-def test_published_recipes_name_source_and_note_and_are_not_guarded(name):
+def test_published_recipes_name_source_and_note_and_have_none_of_the_defaults_devices(name):
     found = recipe.load(name)
     assert found.name == name
     assert len(found.source) > 20
     assert len(found.note) > 40
     assert not found.guard
+    assert found.carry == "image"
 
 
 def test_the_default_alone_may_fall_back_and_is_guarded():
@@ -102,7 +103,8 @@ def test_steps_are_shared_out_exactly(steps):
     assert sum(shares) == steps
     assert min(shares) >= 0
     assert shares[-1] > 0 or steps == 0
-    assert changed(steps=440).scales[0].steps == 2 * recipe.load("default").scales[0].steps
+    assert [scale.steps for scale in changed(steps=380).schedule] == [200, 100, 80]
+    assert [scale.steps for scale in changed(steps=290, **{"size.pixels": 1024}).schedule] == [100, 100, 50, 40]
 
 
 @pytest.mark.parametrize(("strength", "alpha", "beta"), [(0.0, 2.0, 0.0), (0.5, 1.0, 1.0), (1.0, 0.0, 2.0)])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nst_spec import backend as backends
-from nst_spec import recipe, run
+from nst_spec import images, recipe, run
 from nst_spec.backend import Losses
 from nst_spec.errors import NstError
 from nst_spec.images import Picture
@@ -97,6 +97,27 @@ def test_scales_run_from_coarse_to_fine(inputs):
     assert len(outcome.losses) == 6
 
 
+@pytest.mark.parametrize(
+    ("pixels", "sides"),
+    [(128, [32, 64, 128]), (512, [128, 256, 512]), (1023, [256, 512, 1023]), (1024, [128, 256, 512, 1024])],
+)
+def test_a_larger_picture_takes_more_scales(pixels, sides):
+    scales = [{"fraction": 0.25, "steps": 5, "smallest": 128}, {"fraction": 0.5, "steps": 3}]
+    chosen = recipe.override(
+        recipe.load("default"), {"scales": [*scales, {"fraction": 1.0, "steps": 2}], "size.pixels": pixels}
+    )
+    stages = run.plan(chosen, picture(1, height=40, width=40), picture(2))
+    assert [stage.content_size[0] for stage in stages] == sides
+    assert [stage.steps for stage in stages] == [5] * (len(sides) - 2) + [3, 2]
+    assert chosen.steps == sum(stage.steps for stage in stages)
+
+
+def test_how_much_smaller_a_scale_is_can_be_chosen():
+    chosen = quick(scales=[{"fraction": 1.0, "steps": 4, "smallest": 20, "factor": 0.8}])
+    assert [scale.fraction for scale in chosen.schedule] == pytest.approx([0.64, 0.8, 1.0])
+    assert [scale.steps for scale in recipe.override(chosen, {"steps": 6}).schedule] == [2, 2, 2]
+
+
 def test_a_scale_too_small_for_the_deepest_tap_leaves_its_steps_to_the_next():
     scales = [{"fraction": 0.25, "steps": 5}, {"fraction": 0.5, "steps": 3}, {"fraction": 1.0, "steps": 2}]
     wide = picture(1, height=20, width=80)
@@ -105,6 +126,26 @@ def test_a_scale_too_small_for_the_deepest_tap_leaves_its_steps_to_the_next():
     assert [(stage.steps, stage.content_size) for stage in stages] == [(10, (80, 20))]
     stages = run.plan(recipe.override(chosen, {"size.pixels": 128}), wide, picture(2))
     assert [(stage.steps, stage.content_size) for stage in stages] == [(8, (64, 16)), (2, (128, 32))]
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_change_is_carried_to_the_finer_photo(inputs, stopped):
+    # Steps too short to see, so that each scale ends as it began.
+    still = {"init.kind": "style", "optimizer.kind": "sgd", "optimizer.lr": 1e-30, "result": "last", "clamp": "none"}
+    scales = [{"fraction": 0.7, "steps": 2}, {"fraction": 1.0, "steps": 1}]
+    content, style = (images.fitted(picture.pixels, 22, 17) for picture in (inputs.content, inputs.style))
+    enlarged, blurred = (images.resample(image, 32, 24) for image in (style, content))
+    detail = images.fitted(inputs.content.pixels, 32, 24) - blurred
+    for settings, expected in (
+        ({"carry": "image"}, enlarged),
+        ({"carry": "change"}, enlarged + detail),
+        ({"carry": "change", "strength": 1.0}, enlarged),
+        ({"carry": "change", "content.taps": {"relu4_2": 0.0}}, enlarged),
+    ):
+        chosen = quick(scales=scales, **settings, **still)
+        found = run.run(REFERENCE, chosen, inputs, lambda progress: stopped)
+        assert found.stopped == ("on request" if stopped else None)
+        np.testing.assert_allclose(found.image, expected, atol=1e-6, err_msg=str(settings))
 
 
 def test_a_step_callback_can_end_the_run(inputs):

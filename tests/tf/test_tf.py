@@ -1,5 +1,6 @@
 """nst_tf against keras.applications and Keras' optimisers themselves."""
 
+import os
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ from tensorflow.python.framework import config as determinism  # noqa: E402
 
 import nst_tf  # noqa: E402
 from nst_spec import backend as backends  # noqa: E402
-from nst_spec import cpu, recipe, reference, vgg19, weights  # noqa: E402
+from nst_spec import recipe, reference, vgg19, weights  # noqa: E402
 from nst_spec.recipe import Pooling  # noqa: E402
 from nst_tf import network, optimizers  # noqa: E402
 from tests.conftest import make_problem, relative, smooth_image  # noqa: E402
@@ -101,20 +102,31 @@ def test_lbfgs_is_torchs():
 
 
 @pytest.mark.parametrize(
-    ("settings", "onednn"),
+    ("settings", "can", "onednn"),
     [
-        ({}, False),
-        ({"fast": True}, False),
-        ({"precision": "bf16"}, True),
-        ({"precision": "auto"}, cpu.multiplies_bf16()),
-        ({"precision": "auto", "dtype": "float64"}, False),
+        ({}, ["has_avx512", "multiplies_bf16"], False),
+        ({"fast": True}, [], False),
+        ({"fast": True}, ["has_avx512"], True),
+        ({"fast": True, "dtype": "float64"}, ["has_avx512"], False),
+        ({"precision": "bf16"}, [], True),
+        ({"precision": "auto"}, ["multiplies_bf16"], True),
+        ({"precision": "auto"}, ["has_avx512"], False),
+        ({"precision": "auto", "dtype": "float64"}, ["multiplies_bf16"], False),
     ],
 )
-def test_onednn_is_for_bfloat16_alone(settings, onednn, monkeypatch):
+def test_onednn_is_for_bfloat16_and_for_fast_steps_by_avx512(settings, can, onednn, monkeypatch):
     monkeypatch.delenv(nst_tf.ONEDNN)
     # Chosen before TensorFlow is imported, which takes a process of its own.
-    code = "import os, nst_tf; from nst_spec.backend import Settings; "
-    code += f"nst_tf.prepare(Settings(**{settings}))\nwith nst_tf.importing(): print(os.environ[nst_tf.ONEDNN])"
+    code = f"""
+import os, nst_tf
+from nst_spec import cpu
+from nst_spec.backend import Settings
+for what in ("has_avx512", "multiplies_bf16"):
+    setattr(cpu, what, lambda what=what: what in {can})
+nst_tf.prepare(Settings(**{settings}))
+with nst_tf.importing():
+    print(os.environ[nst_tf.ONEDNN])
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [str(int(onednn))]
 
@@ -132,16 +144,18 @@ def test_tensorflow_starts_without_chatter():
 
 
 @pytest.mark.parametrize(
-    ("settings", "xla"),
+    ("settings", "onednn", "xla"),
     [
-        ({}, False),
-        ({"fast": True}, True),
-        ({"fast": True, "precision": "bf16"}, False),
-        ({"fast": True, "dtype": "float64"}, False),
-        ({"fast": True, "deterministic": True}, False),
+        ({}, "0", False),
+        ({"fast": True}, "0", True),
+        ({"fast": True}, "1", False),
+        ({"fast": True, "precision": "bf16"}, "0", False),
+        ({"fast": True, "dtype": "float64"}, "0", False),
+        ({"fast": True, "deterministic": True}, "0", False),
     ],
 )
-def test_xla_is_for_those_who_accept_another_rounding(settings, xla):
+def test_xla_is_for_those_who_accept_another_rounding(settings, onednn, xla, monkeypatch):
+    monkeypatch.setenv(nst_tf.ONEDNN, onednn)
     code = f"from nst_spec import backend; print(backend.load('tf', device='cpu', **{settings}).switches()['xla'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [str(xla)]
@@ -165,6 +179,19 @@ def test_xla_is_not_for_a_process_that_something_made_deterministic(not_determin
     assert ours.switches()["deterministic"]
     assert not ours.switches()["xla"]
     assert np.isfinite(ours.objective(problem).evaluate(images[0]).gradient).all()
+
+
+def test_onednn_computes_what_the_oracle_does(photo, painting, tmp_path):
+    judged = {}
+    for backend, onednn in (("tf", "1"), ("reference", "0")):
+        arrays = tmp_path / f"{backend}.npz"
+        command = [sys.executable, "-m", "nst", "evaluate", photo, painting, "--backend", backend]
+        options = ["--weights", "embedded", "--size", "64", "--recipe", "gatys2016", "--save-arrays", arrays]
+        subprocess.run([*command, *options], env=os.environ | {nst_tf.ONEDNN: onednn}, check=True, capture_output=True)
+        judged[backend] = np.load(arrays)
+    ours, theirs = judged["tf"], judged["reference"]
+    for name in theirs.files:
+        assert relative(ours[name], theirs[name]) <= (1e-2 if name == "gradient" else 5e-6), name
 
 
 @pytest.mark.parametrize(("pooling", "tile"), [("average", "off"), ("max", "off"), ("average", 112)])
