@@ -87,7 +87,7 @@ def recipe_as_text(recipe: Recipe) -> str:
 
 def _plain(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key}={_plain(item)}" for key, item in value.items())
+        return ", ".join(f"{key}={_plain(item)}" for key, item in value.items() if item is not None)
     if isinstance(value, list | tuple):
         return "; ".join(map(_plain, value))
     if value is None:

@@ -26,7 +26,7 @@ def multiplies_bf16(cpu_info: Path = CPU_INFO) -> bool:
 
 def has_avx512(cpu_info: Path = CPU_INFO) -> bool:
     """Return whether the CPU has AVX512_FLAGS; False where Linux' `cpu_info` does not say so."""
-    return AVX512_FLAGS <= _flags(cpu_info)
+    return _flags(cpu_info) >= AVX512_FLAGS
 
 
 def _flags(cpu_info: Path) -> frozenset[str]:

@@ -71,20 +71,27 @@ class Size(Part):
 class Scale(Part):
     """One scale of a run: its size as a fraction of the finest one, and its steps.
 
-    One with a `smallest` is preceded by others of as many steps, each `factor` of the next one's size, down to so many
+    One with a `factor` is preceded by others of as many steps, each so much of the next one's size, down to `smallest`
     pixels: a larger picture takes more of them, and so has as wide strokes as a small one.
     """
 
     fraction: Fraction
     steps: Annotated[int, Field(ge=0)]
+    factor: Annotated[float, Field(gt=0, le=0.9)] | None = None
     smallest: Pixels | None = None
-    factor: Annotated[float, Field(gt=0, le=0.9)] = 0.5
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.factor is None) != (self.smallest is None):
+            raise ValueError("expected factor and smallest together, received one of them")
+        return self
 
     def down(self, pixels: int) -> "tuple[Scale, ...]":
         """Return this scale and what precedes it, the coarsest first, where the finest one has so many pixels."""
-        found = [self.model_copy(update={"smallest": None})]
-        while self.smallest and found[0].fraction * self.factor * pixels >= self.smallest:
-            found.insert(0, found[0].model_copy(update={"fraction": found[0].fraction * self.factor}))
+        found = [Scale(fraction=self.fraction, steps=self.steps)]
+        if self.factor and self.smallest:
+            while (fraction := found[0].fraction * self.factor) * pixels >= self.smallest:
+                found.insert(0, Scale(fraction=fraction, steps=self.steps))
         return tuple(found)
 
 
@@ -161,12 +168,12 @@ class Recipe(Part):
 
     `preprocessing` is the space that feeds the network, None meaning the weight set's own; `space` is the one the
     optimiser works in. `clamp`: after each step, at the end, or never, to the image of [0, 1] in that space. `result`:
-    the last image or the one the lowest loss was computed on. `carry`: what a finer scale takes over from the coarser one:
-    its image, enlarged, or, where there is a content term, the change it made to the content image, so that the finer one
-    has all the photo's detail to begin with. `guard`: a loss that is not finite, or over
-    GUARD_FACTOR times the best, restores the best image and clears the optimiser's history. `stages` are short names
-    that choose taps (`--style-taps 1,2`). `adapted` holds, by weight set, the settings that
-    the recipe changes when it is run with that set (`adapted_to`).
+    the last image or the one the lowest loss was computed on. `carry`: what a finer scale takes over from the coarser
+    one: its image, enlarged, or, where there is a content term, the change it made to the content image, so that the
+    finer one has all the photo's detail to begin with. `guard`: a loss that is not finite, or over GUARD_FACTOR times
+    the best, restores the best image and clears the optimiser's history. `stages` are short names that choose taps
+    (`--style-taps 1,2`). `adapted` holds, by weight set, the settings that the recipe changes when it is run with that
+    set (`adapted_to`).
     """
 
     name: str

@@ -73,14 +73,18 @@ class Backend(protocol.Configured):
         configure(settings.threads, self.precision, settings.deterministic)
 
     @property
-    def _xla(self) -> bool:
-        """Whether XLA may compile the evaluation, if the image is large enough for it to pay.
+    def _may_round(self) -> bool:
+        """Whether XLA may compile: it rounds otherwise than TensorFlow's kernels, and promises no determinism.
 
-        XLA rounds otherwise than TensorFlow's kernels, promises no determinism, takes seven times as long for float64
-        and longer than oneDNN for float32. It was not measured on a GPU, nor for bfloat16 that is multiplied natively.
+        It was not measured on a GPU, and takes seven times as long for float64.
         """
-        may_round = self.fast and not is_op_determinism_enabled() and not self._onednn
-        return may_round and (self.device, self.dtype, self.precision) == ("cpu", "float32", "fp32")
+        may_round = self.fast and not is_op_determinism_enabled()
+        return may_round and (self.device, self.dtype) == ("cpu", "float32")
+
+    @property
+    def _xla(self) -> bool:
+        """Whether XLA compiles the network's passes, if the image is large enough for it to pay: oneDNN is faster."""
+        return self._may_round and self.precision == "fp32" and not self._onednn
 
     @property
     def _onednn(self) -> bool:
@@ -110,13 +114,20 @@ class Backend(protocol.Configured):
         """Return the problem with the network built and the targets computed."""
         memory.release(self.device)
         xla = self._xla and math.prod(problem.content.shape[:2]) >= XLA_PIXELS
-        workspace = memory.XLA_WORKSPACE if xla else memory.ONEDNN_WORKSPACE if self._onednn else memory.WORKSPACE
+        workspace = memory.SMALL_WORKSPACE if xla or self._onednn else memory.WORKSPACE
         plan = self.planned(problem, tile, memory.free(self.device), workspace)
         problem = dataclasses.replace(problem, recipe=plan.adapted(problem.recipe))
         network_dtype = NETWORK_DTYPES.get(self.precision, self.dtype)
         kind = Objective if plan.tile is None else TiledObjective
-        device = TF_DEVICES[self.device]
-        return kind(problem, plan, dtype=self.dtype, network_dtype=network_dtype, device=device, xla=xla)
+        return kind(
+            problem,
+            plan,
+            dtype=self.dtype,
+            network_dtype=network_dtype,
+            device=TF_DEVICES[self.device],
+            xla=xla,
+            may_round=self._may_round,
+        )
 
     def ran_out_of_memory(self, error: BaseException) -> bool:
         """Return whether the error says that memory has run out, the host's or the device's."""

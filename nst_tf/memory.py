@@ -13,10 +13,8 @@ WORKSPACE = 14
 
 On a CPU, Eigen's gradient of a convolution lays out all its windows, nine times a layer.
 """
-ONEDNN_WORKSPACE = 5
-"""The same for oneDNN, which does without that."""
-XLA_WORKSPACE = 4
-"""The same where XLA compiles the passes, which uses its memory again and again."""
+SMALL_WORKSPACE = 4
+"""The same for oneDNN, which does without that, and where XLA compiles the passes, which uses its memory again."""
 
 
 def free(device: str) -> int:

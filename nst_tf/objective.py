@@ -53,14 +53,26 @@ class StyleTarget:
 
 
 class Objective:
-    """A problem on a device; nst_spec.backend.Objective."""
+    """A problem on a device; nst_spec.backend.Objective.
+
+    `xla` is whether XLA compiles the network's passes, `may_round` whether it may compile anything else.
+    """
 
     def __init__(
-        self, problem: protocol.Problem, plan: Plan, *, dtype: str, network_dtype: str, device: str, xla: bool
+        self,
+        problem: protocol.Problem,
+        plan: Plan,
+        *,
+        dtype: str,
+        network_dtype: str,
+        device: str,
+        xla: bool,
+        may_round: bool,
     ) -> None:
         self.recipe = recipe = problem.recipe
         self.plan = plan
-        self.dtype, self.network_dtype, self.device, self.xla = dtype, network_dtype, device, xla
+        self.dtype, self.network_dtype, self.device = dtype, network_dtype, device
+        self.xla, self.may_round = xla, may_round
         self.loss_and_gradient = tf.function(self._loss_and_gradient, jit_compile=xla)
         with tf.device(device):
             self.to_space = PixelMap(preprocessing.affine("unit", recipe.space), dtype)

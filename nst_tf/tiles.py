@@ -23,17 +23,16 @@ Bounds = Mapping[str, tuple[int, int, int, int]]
 class TiledObjective(Objective):
     """A problem whose networks see one tile at a time; nst_spec.backend.Objective."""
 
-    def __init__(
-        self, problem: protocol.Problem, plan: Plan, *, dtype: str, network_dtype: str, device: str, xla: bool
-    ) -> None:
+    def __init__(self, problem: protocol.Problem, plan: Plan, **how: Any) -> None:
         widths = vgg19.widths_of(problem.weights.arrays)
         self._channels = {tap: widths[vgg19.block_of(tap) - 1] for tap in problem.recipe.taps}
         self._graphs: dict[tuple[str, ...], Callable[[tf.Tensor, Bounds], Tensors]] = {}
-        super().__init__(problem, plan, dtype=dtype, network_dtype=network_dtype, device=device, xla=xla)
+        super().__init__(problem, plan, **how)
         # A graph for a tile, and a loop in Python over the tiles: each gives its memory back before the next.
         self.loss_and_gradient = self._loss_and_gradient
         self._share = self._graph(self._share_of_tile, self._share_signature())
-        self._total_variation = tf.function(self._tv_and_gradient, jit_compile=xla)
+        # XLA does without the differences' arrays, each as large as the image.
+        self._total_variation = tf.function(self._tv_and_gradient, jit_compile=self.may_round)
 
     def pieces(self, image: tf.Tensor) -> tuple[tiles.Piece, ...]:
         """Return the tiles of an image (1, H, W, 3)."""

@@ -23,7 +23,7 @@ def test_both_ways_are_measured_and_drawn(photo, painting, tmp_path, monkeypatch
     assert (np.diff(seconds) > 0).all()
     assert pair["target"] == losses.min()
     assert pair["single_seconds"] == seconds[-1]
-    # So few steps at one scale are soon overtaken by the default's 220.
+    # So few steps at one scale are soon overtaken by the default's 190.
     reached = next(at for at, loss in pair["schedule"] if loss <= pair["target"])
     assert pair["reached_after"] == reached
     assert f"{photo.stem}, {painting.stem}: one scale" in capsys.readouterr().out

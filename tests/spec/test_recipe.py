@@ -167,6 +167,10 @@ def test_another_optimizer_begins_with_its_own_defaults():
         ({"scales": 5, "steps": 2}, r"scales: .*5"),
         ({"scales": [1], "steps": 2}, r"scales.0: "),
         ({"scales": [{"fraction": 1.0}], "steps": 2}, r"scales.0.steps: expected a value"),
+        (
+            {"scales": [{"fraction": 1.0, "steps": 2, "factor": 0.5}]},
+            r"scales.0: expected factor and smallest together",
+        ),
         ({"size.pixels": 30_000_000_000}, r"size.pixels: .*100000"),
         ({"optimizer": 3}, r"optimizer"),
         ({"weights": 3}, r"weights: .*string.*3"),

@@ -102,7 +102,7 @@ def test_scales_run_from_coarse_to_fine(inputs):
     [(128, [32, 64, 128]), (512, [128, 256, 512]), (1023, [256, 512, 1023]), (1024, [128, 256, 512, 1024])],
 )
 def test_a_larger_picture_takes_more_scales(pixels, sides):
-    scales = [{"fraction": 0.25, "steps": 5, "smallest": 128}, {"fraction": 0.5, "steps": 3}]
+    scales = [{"fraction": 0.25, "steps": 5, "factor": 0.5, "smallest": 128}, {"fraction": 0.5, "steps": 3}]
     chosen = recipe.override(
         recipe.load("default"), {"scales": [*scales, {"fraction": 1.0, "steps": 2}], "size.pixels": pixels}
     )
@@ -113,7 +113,7 @@ def test_a_larger_picture_takes_more_scales(pixels, sides):
 
 
 def test_how_much_smaller_a_scale_is_can_be_chosen():
-    chosen = quick(scales=[{"fraction": 1.0, "steps": 4, "smallest": 20, "factor": 0.8}])
+    chosen = quick(scales=[{"fraction": 1.0, "steps": 4, "factor": 0.8, "smallest": 20}])
     assert [scale.fraction for scale in chosen.schedule] == pytest.approx([0.64, 0.8, 1.0])
     assert [scale.steps for scale in recipe.override(chosen, {"steps": 6}).schedule] == [2, 2, 2]
 
