@@ -114,7 +114,7 @@ class Backend(protocol.Configured):
         """Return the problem with the network built and the targets computed."""
         memory.release(self.device)
         xla = self._xla and math.prod(problem.content.shape[:2]) >= XLA_PIXELS
-        workspace = memory.SMALL_WORKSPACE if xla or self._onednn else memory.WORKSPACE
+        workspace = memory.XLA_WORKSPACE if xla else memory.ONEDNN_WORKSPACE if self._onednn else memory.WORKSPACE
         plan = self.planned(problem, tile, memory.free(self.device), workspace)
         problem = dataclasses.replace(problem, recipe=plan.adapted(problem.recipe))
         network_dtype = NETWORK_DTYPES.get(self.precision, self.dtype)

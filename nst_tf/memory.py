@@ -13,8 +13,10 @@ WORKSPACE = 14
 
 On a CPU, Eigen's gradient of a convolution lays out all its windows, nine times a layer.
 """
-SMALL_WORKSPACE = 4
-"""The same for oneDNN, which does without that, and where XLA compiles the passes, which uses its memory again."""
+ONEDNN_WORKSPACE = 5
+"""The same for oneDNN, which does without that, but never gives its pool back."""
+XLA_WORKSPACE = 4
+"""The same where XLA compiles the passes, which uses its memory again and again."""
 
 
 def free(device: str) -> int:
