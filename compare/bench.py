@@ -101,10 +101,11 @@ def measure(
             "losses": workload.loss_pass(),
             "evaluate": descent.evaluate,
             "update": descent.update,
-            "upload": lambda: descent.place(problem.content),
-            "download": descent.image,
         }
-        parts = Profile(seconds=in_turn(pieces, runs, workload.finish, clock))
+        # Apart, since an image put back every round would leave L-BFGS nothing to remember.
+        transfers: dict[str, Work] = {"upload": lambda: descent.place(problem.content), "download": descent.image}
+        timed = (in_turn(these, runs, workload.finish, clock) for these in (pieces, transfers))
+        parts = Profile(seconds={name: times for each in timed for name, times in each.items()})
     return Row(
         environment=environment(backend, version),
         size=case.size,

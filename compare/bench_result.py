@@ -12,7 +12,7 @@ from compare.diff import recipe_facts
 from compare.machine import Machine
 from compare.trace import Environment, Weights
 from nst_spec import recipe as recipes
-from nst_spec.errors import NstError
+from nst_spec.errors import NstError, reason
 
 PIECES = ("step", "bare", "tutorial", "matrix")
 """What is timed in every round of a case without tiles."""
@@ -216,8 +216,7 @@ def read(path: Path) -> Result:
             f"{path}: expected a result as nst bench --json prints it: {where}: {problem['msg'].lower()}"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "no text"
-        raise NstError(f"{path}: expected a result as nst bench --json prints it ({reason})") from error
+        raise NstError(f"{path}: expected a result as nst bench --json prints it ({reason(error)})") from error
 
 
 def check_comparable(earlier: Result, origin: Path, machine: Machine, settings: Settings) -> None:

@@ -29,6 +29,19 @@ class Measure(Part):
     limit: float
     ok: bool
 
+    @property
+    def text(self) -> str:
+        """The error as a reader is told it."""
+        if self.error is None:
+            return "not comparable"
+        # What is held to a limit over 1 is a ratio.
+        return f"{self.error:.1e}" if self.error and self.limit < 1 else f"{self.error:.3g}"
+
+
+def limit_text(limit: float) -> str:
+    """Return a limit as a reader is told it."""
+    return f"{limit:.0e}" if limit < 1 else f"{limit:g}"
+
 
 class Choices(Part):
     """How many of a layer's choices (signs at a ReLU, winners at a maximum pooling) the two sides make otherwise."""
@@ -87,8 +100,8 @@ class First(Part):
     step: int | None = None
 
     def __str__(self) -> str:
-        error = "not comparable" if self.measure.error is None else f"{self.measure.error:.1e}"
-        return f"{self.quantity} {self.where}".strip() + f": {error}, limit {self.measure.limit:.0e}"
+        where = f"{self.quantity} {self.where}".strip()
+        return f"{where}: {self.measure.text}, limit {limit_text(self.measure.limit)}"
 
 
 class Comparison(Part):

@@ -58,10 +58,10 @@ def _output(a: Trace, b: Trace, layer: str) -> str | None:
         if error < most:
             return f"an error of this size from {layer} on looks like {arithmetic}: see the switches of both sides"
     if layer.startswith("pool"):
-        return f"{layer} pools otherwise: maximum against average, or incomplete windows at the border (T8)"
+        return f"{layer} pools in another way: maximum against average, or incomplete windows at the border (T8)"
     if layer.startswith("relu"):
-        return f"{layer} rectifies otherwise: its input agrees"
-    return f"the input of {layer} agrees: its kernel is transposed, or the weights are others (T9)"
+        return f"{layer} rectifies in another way: its input agrees"
+    return f"the input of {layer} agrees: its kernel is transposed, or the weights differ (T9)"
 
 
 def _shape(a: Trace, b: Trace, layer: str) -> str:
@@ -199,7 +199,7 @@ def _slope(a: Trace, b: Trace, where: str) -> str | None:
         return f"the way back through {after}, whose output agrees"
     if after.startswith("relu"):
         return f"the way back through {after}, whose output agrees: its slope where the input is not positive"
-    return f"the way back through {after}, whose output agrees: its kernel is used otherwise backwards"
+    return f"the way back through {after}, whose output agrees: its backward pass uses the kernel in another way"
 
 
 def _run(a: Trace, b: Trace, where: str) -> str | None:

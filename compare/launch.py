@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
-from nst_spec.errors import NstError
+from nst_spec.errors import NstError, reason
 
 Say = Callable[[str], None]
 
@@ -20,7 +20,7 @@ def run(python: str, arguments: Sequence[str], backend: str, say: Say) -> None:
             [python, "-m", "nst", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
     except OSError as error:
-        raise NstError(f"{backend}: cannot run {python} ({error.strerror})") from error
+        raise NstError(f"{backend}: cannot run {python} ({reason(error)})") from error
     last = ""
     with process:
         assert process.stderr

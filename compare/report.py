@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
-from compare.diff import Comparison, First, Layer, Measure, Result, Trajectory
+from compare.diff import Comparison, First, Layer, Result, Trajectory, limit_text
 from compare.tolerances import TOLERANCES
 from compare.trace import Array, Environment, Trace
 from nst_spec import images
-from nst_spec.errors import NstError
+from nst_spec.errors import NstError, reason
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +65,7 @@ def write(path: Path, result: Result, traces: Sequence[tuple[Trace, Trace]]) -> 
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise NstError(f"{path}: cannot be written ({error.strerror})") from error
+        raise NstError(f"{path}: cannot be written ({reason(error)})") from error
 
 
 def check_installed() -> None:
@@ -85,20 +85,9 @@ def _render(**view: Any) -> str:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"error": _error, "limit": _limit, "place": _place, "setting": _setting}
+    environment.filters |= {"limit": limit_text, "place": _place, "setting": _setting}
     template = resources.files("compare").joinpath("report.html.jinja").read_text(encoding="utf-8")
     return environment.from_string(template).render(**view)
-
-
-def _error(measure: Measure) -> str:
-    if measure.error is None:
-        return "not comparable"
-    # What is held to a limit over 1 is a ratio.
-    return f"{measure.error:.1e}" if measure.error and measure.limit < 1 else f"{measure.error:.3g}"
-
-
-def _limit(limit: float) -> str:
-    return f"{limit:.0e}" if limit < 1 else f"{limit:g}"
 
 
 def _place(first: First) -> str:
@@ -132,7 +121,7 @@ def _section(number: int, comparison: Comparison, traces: tuple[Trace, Trace]) -
         | {"gradient by the image": comparison.gradient},
         "first_step": TOLERANCES.first_step,
         "plots": plots,
-        "pictures": _pictures(traces, names) if trajectory else None,
+        "pictures": _pictures(traces, names) if trajectory and trajectory.picture else None,
         "environment": _environment(comparison.sides),
     }
 

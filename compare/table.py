@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from compare.diff import Comparison, Layer, Measure, Result
+from compare.diff import Comparison, Layer, Measure, Result, limit_text
 from compare.tolerances import TOLERANCES
 
 PIPED_WIDTH = 120
@@ -44,7 +44,7 @@ def _line(comparison: Comparison) -> Text:
     }
     errors = ", ".join(f"{name} {error:.1e}" for name, error in worst.items())
     run = comparison.trajectory
-    ratio = f", run x{_number(run.ratio)}" if run and run.judged else ""
+    ratio = f", run x{run.ratio.text}" if run and run.judged else ""
     return Text(f"{_title(comparison)}: agree ({errors}{ratio}, {comparison.flips} choices differ)")
 
 
@@ -88,7 +88,7 @@ def _show_whole(console: Console, comparison: Comparison, all_layers: bool) -> N
 
 
 def _judged(what: str, measure: Measure) -> Text:
-    text = f"{what}: {_number(measure)}, limit {measure.limit:.3g}"
+    text = f"{what}: {measure.text}, limit {limit_text(measure.limit)}"
     return Text(text) if measure.ok else Text(f"{text}  OUT", style="red")
 
 
@@ -107,27 +107,21 @@ def _table(comparison: Comparison, all_layers: bool) -> Table:
         is_out = any(measure and not measure.ok for measure in (*measures, layer.slope))
         if all_layers or is_tap or is_out:
             table.add_row(
-                layer.layer, *map(_cell, measures), _cell(layer.slope), f"{layer.slope.limit:.0e}", _choices(layer)
+                layer.layer, *map(_cell, measures), _cell(layer.slope), limit_text(layer.slope.limit), _choices(layer)
             )
     return table
 
 
 def _limit(comparison: Comparison, field: str) -> str:
     measures = [getattr(layer, field) for layer in comparison.layers]
-    return next((f"{measure.limit:.0e}" for measure in measures if measure), "")
+    return next((limit_text(measure.limit) for measure in measures if measure), "")
 
 
 def _cell(measure: Measure | None) -> Text:
     if measure is None:
         return Text("")
-    return Text(_number(measure)) if measure.ok else Text(f"{_number(measure)} OUT", style="red")
+    return Text(measure.text) if measure.ok else Text(f"{measure.text} OUT", style="red")
 
 
 def _choices(layer: Layer) -> str:
     return f"{layer.choices.differing} of {layer.choices.of}" if layer.choices else ""
-
-
-def _number(measure: Measure) -> str:
-    if measure.error is None:
-        return "not comparable"
-    return f"{measure.error:.1e}" if measure.limit < 1 else f"{measure.error:.2f}"

@@ -243,6 +243,7 @@ def evaluate(
 
     Raises NstError for whatever a user can mend, in one sentence.
     """
+    overrides = {"warn": _to_stderr, **overrides}
     reading = {name: overrides[name] for name in ("allow_large", "warn") if name in overrides}
     picture = None if image is None else images.read(image, **reading)
     prepared = prepare(content, style, backend, recipe, **overrides)
@@ -256,7 +257,7 @@ def evaluate(
     else:
         own_height, own_width = picture.pixels.shape[:2]
         if abs(own_width * height / (own_height * width) - 1) > ASPECT_TOLERANCE:
-            overrides.get("warn", _to_stderr)(
+            prepared.warn(
                 f"{picture.name}: {own_width} x {own_height} px is stretched to the run's {width} x {height} px"
             )
         pixels = finest.on_canvas(images.fitted(picture.pixels, width, height))

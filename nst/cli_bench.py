@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Measure how fast the backends are, beside what limits them.")
 @click.option("--backends", help="What to measure, for example torch; both frameworks if not given.")
-@click.option("--precisions", default="fp32", show_default=True, help="Of fp32, tf32 (a GPU's) and bf16, some.")
+@click.option("--precisions", default="fp32", show_default=True, help="fp32, tf32 (a GPU's), bf16; some, by commas.")
 @click.option("--sizes", default="256,512", show_default=True, help="Sides of square images, in pixels.")
 @click.option("--runs", default=10, show_default=True, type=click.IntRange(min=1), help="Rounds that count.")
 @click.option("--recipe", default="default", show_default=True, help="Recipe, or FILE.toml.")
@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 @click.option("--offline", is_flag=True, help="Never download.")
 @click.option("--device", help="auto, cpu, cuda or mps.")
 @click.option("--threads", type=int, help="CPU threads.")
-@click.option(
-    "--tile", type=click.IntRange(min=1), metavar="N", help="Compute in tiles of N px, and without beside it."
-)
+@click.option("--tile", type=int, metavar="N", help="Compute in tiles of N px, and without beside it.")
 @click.option("--profile", is_flag=True, help="Also split a step into its parts.")
 @click.option("--against", type=click.Path(path_type=Path), metavar="FILE", help="Hold it to an earlier --json result.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -47,9 +45,9 @@ def bench(
     tf_python: str | None,
     **given: Any,
 ) -> None:
-    """Measure a step of each backend, precision and size, in turn with what it can be held to.
+    """Measure a step of each backend, precision and size, alternating with its baselines.
 
-    That is the bare network (forward and back to the image), the loop of the framework's own tutorial, and a matrix
+    These are the bare network (forward and back to the image), the loop of the framework's own tutorial, and a matrix
     product, all in one process and in each round, so that ratios hold where times do not. The recipe is taken as it is
     for the pretrained network, and computed as pictures are painted: fast. A step in tiles (--tile) is held to the same
     step without.
@@ -57,8 +55,11 @@ def bench(
     from compare import bench as measuring
     from compare import bench_result, bench_table, machine
     from nst_spec import backend as protocol
+    from nst_spec import tiles
     from nst_spec.sizes import check_size
 
+    if given["tile"] is not None:
+        tiles.checked(given["tile"])
     measuring.check_profile(given["profile"], given["tile"])
     pythons = {"torch": torch_python, "tf": tf_python}
     chosen, notes = participants(backends, pythons, protocol.PREFERENCE)

@@ -131,12 +131,12 @@ def check_new(path: Path, force: bool) -> None:
 
 def make_folder(path: Path) -> None:
     """Make a folder unless it is there; raises NstError where that is not possible."""
-    from nst_spec.errors import NstError
+    from nst_spec.errors import NstError, reason
 
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise NstError(f"{path}: {error.strerror}") from error
+        raise NstError(f"{path}: {reason(error)}") from error
 
 
 def as_typed(given: Mapping[str, Any]) -> list[str]:

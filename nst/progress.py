@@ -13,11 +13,13 @@ from tqdm import tqdm
 
 from nst_spec import images
 from nst_spec.errors import NstError
-from nst_spec.run import ON_REQUEST, Progress
+from nst_spec.run import Progress
 
 if TYPE_CHECKING:
     from nst.api import Prepared
 
+ON_THE_WAY = "saved on the way"
+"""What the record of a picture says that its run went on from."""
 PLAIN_LINES = 10
 """Lines that a whole run prints where the output is no terminal."""
 
@@ -102,7 +104,7 @@ class Saver:
                     | size
                     | {
                         "steps": progress.step,
-                        "stopped": ON_REQUEST,
+                        "stopped": ON_THE_WAY,
                         "bits": self.bits,
                     }
                 )

@@ -8,7 +8,7 @@ import numpy as np
 from nst.api import Judgement, finite_or_none
 from nst_spec import weights
 from nst_spec.backend import Evaluation
-from nst_spec.errors import NstError
+from nst_spec.errors import NstError, reason
 from nst_spec.recipe import Recipe
 
 
@@ -68,7 +68,7 @@ def save_arrays(path: Path, evaluation: Evaluation) -> None:
         with path.open("wb") as file:
             np.savez(file, **arrays, gradient=evaluation.gradient)  # type: ignore[arg-type]
     except OSError as error:
-        raise NstError(f"{path}: {error.strerror}") from error
+        raise NstError(f"{path}: {reason(error)}") from error
 
 
 def recipe_as_text(recipe: Recipe) -> str:

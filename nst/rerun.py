@@ -5,8 +5,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from nst import examples
-from nst.api import DEFAULT_BITS, PAINTING, Prepared, prepare
+from nst import api, examples
+from nst.api import DEFAULT_BITS, PAINTING, Prepared
+from nst.progress import ON_THE_WAY
 from nst_spec import images
 from nst_spec import recipe as recipes
 from nst_spec.errors import NstError
@@ -45,6 +46,7 @@ class Record(BaseModel):
     weights: Named
     inputs: Inputs
     steps: int
+    stopped: str | None = None
     bits: Literal[8, 16] = DEFAULT_BITS
 
 
@@ -64,15 +66,20 @@ def prepare_again(
     Inputs and a weight file are looked for by name beside the picture, in the current folder and among the examples,
     or where the caller says that they are now. `options` are as for nst.api.prepare.
 
-    Raises NstError naming an input or a weight set that is missing or has another hash.
+    Raises NstError naming an input or a weight set that is missing or has another hash, and for a picture that was
+    saved on the way.
     """
     record = _record(picture)
+    if record.stopped == ON_THE_WAY:
+        raise NstError(
+            f"{picture.name} was saved on the way to another picture; rerun that one, with --save-every {record.steps}"
+        )
     recipe = recipes.from_dict(record.recipe, origin=picture.name)
     named = {"content": record.inputs.content, "style": record.inputs.style, "start": record.inputs.start}
     given = {"content": content, "style": style, "start": start}
     found = {role: _find(picture, role, entry.name, given[role]) for role, entry in named.items() if entry}
     weights = weights or (record.weights.name if record.weights.name in SETS else None)
-    prepared = prepare(
+    prepared = api.prepare(
         found["content"],
         found["style"],
         backend or record.backend.name,

@@ -10,26 +10,26 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nst_spec import memory, tiles, vgg19
-from nst_spec.errors import NstError, not_accepted
+from nst_spec.errors import NstError, not_accepted, reason
 from nst_spec.losses import Shape, total_loss
-from nst_spec.recipe import Recipe
+from nst_spec.recipe import Optimizer, Recipe
 from nst_spec.weights import WeightSet
 
 Image = NDArray[np.floating]
 DType = Literal["float32", "float64"]
-DTYPES = ("float32", "float64")
+DTYPES: tuple[DType, ...] = get_args(DType)
 Precision = Literal["fp32", "tf32", "bf16"]
 AUTO = "auto"
-PRECISIONS = (AUTO, "fp32", "tf32", "bf16")
+PRECISIONS = (AUTO, *get_args(Precision))
 """How a float32 run multiplies inside the network; AUTO is bf16 where the device does so natively, else fp32. With bf16
-the first convolution stays float32, since an image has more digits than bfloat16. So do losses and the image always,
-and Gram matrices but in TensorFlow with tf32, whose switch is for every product."""
+the first convolution stays float32, since an image has more digits than bfloat16. Losses and the image are always
+float32; Gram matrices are too, except with tf32 in TensorFlow, whose switch is for every product."""
 BF16_CAPABILITY = (8, 0)
 """The CUDA compute capability (Ampere) from which on a GPU multiplies bfloat16 numbers natively."""
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -122,12 +122,6 @@ class Descent(Protocol):
     def place(self, image: Image) -> None:
         """Go on from another image, the optimiser's state as it is."""
 
-    def judge_by(self, objective: "Objective") -> None:
-        """Go on with another objective, image and optimiser's state as they are.
-
-        Only where the other's recipe has another optimiser does that begin anew.
-        """
-
     def keep(self) -> None:
         """Remember the current image."""
 
@@ -139,6 +133,16 @@ class Descent(Protocol):
 
     def kept(self) -> Image:
         """Return the remembered image, unclipped."""
+
+
+class AdaptableDescent(Descent, Protocol):
+    """A descent that can go on in another way where memory has run out."""
+
+    def judge_by(self, objective: "Objective") -> None:
+        """Go on with another objective, image and optimiser's state as they are."""
+
+    def optimize_by(self, settings: Optimizer) -> None:
+        """Go on with another optimiser, which begins anew."""
 
 
 class Objective(Protocol):
@@ -156,7 +160,7 @@ class Objective(Protocol):
     def passes(self, image: Image) -> Passes:
         """Return both passes' results at every layer; raises NstError where the objective is tiled."""
 
-    def descent(self, image: Image) -> "Descent":
+    def descent(self, image: Image) -> AdaptableDescent:
         """Return an optimisation that starts from an image."""
 
 
@@ -341,9 +345,8 @@ def load(name: str | None = None, **settings: Any) -> Backend:
     try:
         module: Any = entries[name].load()
     except (ImportError, OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
         raise NstError(
-            f"backend {name}: cannot be loaded ({reason}); pip install 'nst[{name}]' installs what it needs"
+            f"backend {name}: cannot be loaded ({reason(error)}); pip install 'nst[{name}]' installs what it needs"
         ) from error
     backend: Backend = module.Backend(asked)
     return backend

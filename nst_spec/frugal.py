@@ -3,10 +3,11 @@
 import dataclasses
 from collections.abc import Callable
 
+from nst_spec import recipe as recipes
 from nst_spec import tiles
 from nst_spec.backend import Backend, Image, Losses, Objective, Problem
 from nst_spec.errors import NstError
-from nst_spec.memory import LEAST_HISTORY
+from nst_spec.memory import LEAST_HISTORY, Plan
 from nst_spec.recipe import LBFGS
 
 Say = Callable[[str], None]
@@ -27,12 +28,14 @@ class FrugalDescent:
         self.recipe = problem.recipe
         self.tile: tiles.Tile | None = None
         self.updates = 0
-        self.descent = self._objective().descent(image)
+        objective = self._objective(problem)
+        self.optimizer, self.history = objective.recipe.optimizer, objective.plan.history
+        self.descent = objective.descent(image)
 
-    def _objective(self) -> Objective:
+    def _objective(self, problem: Problem) -> Objective:
         while True:
             try:
-                objective = self.backend.objective(self.problem, self.tile)
+                objective = self.backend.objective(problem, self.tile)
                 break
             except Exception as error:
                 self._check(error)
@@ -42,12 +45,14 @@ class FrugalDescent:
             self.say(reason)
         for warning in objective.plan.warnings:
             self.warn(warning)
-        history = getattr(objective.recipe.optimizer, "history", None)
-        shortened = history != getattr(self.recipe.optimizer, "history", None)
-        self.plan = dataclasses.replace(objective.plan, history=history if shortened else None)
-        self.problem = dataclasses.replace(self.problem, recipe=objective.recipe)
+        self.planned = objective.plan
         self.tile = objective.plan.tile or self.tile
         return objective
+
+    @property
+    def plan(self) -> Plan:
+        """How the problem is computed now."""
+        return dataclasses.replace(self.planned, history=self.history)
 
     def _check(self, error: Exception) -> None:
         if not self.backend.ran_out_of_memory(error):
@@ -58,9 +63,10 @@ class FrugalDescent:
         side = self.tile if isinstance(self.tile, int) else max(sides)
         smaller = None if self.backend.tile == "off" else tiles.smaller(side)
         if smaller is None:
+            ways = "--tile auto" if self.backend.tile == "off" else "--optimizer adam"
             raise NstError(
                 f"out of memory in {'tiles of ' if isinstance(self.tile, int) else ''}{side} px; "
-                "a smaller --size needs less, and so do --tile auto and --optimizer adam"
+                f"a smaller --size needs less, and so does {ways}"
             )
         self.warn(f"out of memory; going on from the last step in tiles of {smaller} px")
         self.tile = smaller
@@ -73,7 +79,9 @@ class FrugalDescent:
             except Exception as error:
                 self._check(error)
             self._choose_smaller_tiles()
-            self.descent.judge_by(self._objective())
+            # What the optimiser holds is no longer free, and must not be planned for once more.
+            stateless = recipes.override(self.recipe, {"steps": 0})
+            self.descent.judge_by(self._objective(dataclasses.replace(self.problem, recipe=stateless)))
 
     def update(self) -> None:
         """Take the optimiser's step, with a shorter history of L-BFGS where memory runs out."""
@@ -85,26 +93,20 @@ class FrugalDescent:
             except Exception as error:
                 self._check(error)
             self._shorten_history()
-            self.descent.judge_by(self._objective())
 
     def _shorten_history(self) -> None:
-        recipe = self.problem.recipe
-        pairs = min(recipe.optimizer.history, self.updates) if isinstance(recipe.optimizer, LBFGS) else 0
+        pairs = min(self.optimizer.history, self.updates) if isinstance(self.optimizer, LBFGS) else 0
         if pairs <= LEAST_HISTORY:
             raise NstError("out of memory for the optimiser's step; a smaller --size needs less")
-        fewer = max(LEAST_HISTORY, pairs // 2)
-        self.warn(f"out of memory; L-BFGS begins anew and keeps {fewer} pairs, which changes the result")
-        optimizer = recipe.optimizer.model_copy(update={"history": fewer})
-        self.problem = dataclasses.replace(self.problem, recipe=recipe.model_copy(update={"optimizer": optimizer}))
+        self.history = max(LEAST_HISTORY, pairs // 2)
+        self.warn(f"out of memory; L-BFGS begins anew and keeps {self.history} pairs, which changes the result")
+        self.optimizer = self.optimizer.model_copy(update={"history": self.history})
+        self.descent.optimize_by(self.optimizer)
         self.updates = 0
 
     def place(self, image: Image) -> None:
         """Go on from another image, the optimiser's state as it is."""
         self.descent.place(image)
-
-    def judge_by(self, objective: Objective) -> None:
-        """Go on with another objective, image and optimiser's state as they are."""
-        self.descent.judge_by(objective)
 
     def keep(self) -> None:
         """Remember the current image."""

@@ -159,7 +159,7 @@ def plan(needs: Needs, tile: tiles.Tile, free: int) -> Plan:
         side = _fitting_tile(needs, ours)
         height, width = needs.image
         total = needs.whole + needs.state(needs.history)
-        too_much = f"would take about {_gibibytes(total)} of {_gibibytes(free)} that are free"
+        too_much = f"needs about {_gibibytes(total)}, and {_gibibytes(free)} are free"
         why = "would have layers too long for fast kernels" if fits else too_much
         reasons.append(f"{width} x {height} px {why}; computed in tiles of {side} px (--tile off never tiles)")
     network = needs.whole if side is None else needs.tiled(side)

@@ -144,7 +144,7 @@ def sgd_rate(settings: recipes.SGD, t: int) -> float:
     return float(settings.lr * settings.decay_rate ** ((t - 1) / settings.decay_steps))
 
 
-def optimizer_for(settings: recipes.Adam | recipes.LBFGS | recipes.SGD) -> Optimizer:
+def optimizer_for(settings: recipes.Optimizer) -> Optimizer:
     """Return the update rule that the settings describe."""
     if isinstance(settings, recipes.Adam):
         return Adam(settings)

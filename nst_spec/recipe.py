@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nst_spec import vgg19
-from nst_spec.errors import NstError, not_accepted
+from nst_spec.errors import NstError, not_accepted, reason
 from nst_spec.losses import CONTENT_FACTORS, GRAM_DIVISORS, STYLE_FACTORS, TV_FORMS
 from nst_spec.preprocessing import SPACES, affine
 from nst_spec.sizes import RESIZE_RULES, STYLE_RULES
@@ -160,6 +160,7 @@ class SGD(Part):
     decay_steps: Count = 1
 
 
+Optimizer = Adam | LBFGS | SGD
 OPTIMIZERS: Mapping[str, type[Part]] = {"adam": Adam, "lbfgs": LBFGS, "sgd": SGD}
 
 
@@ -191,7 +192,7 @@ class Recipe(Part):
     beta: NotNegative
     tv: TotalVariation = TotalVariation()
     init: Init = Init()
-    optimizer: Adam | LBFGS | SGD = Field(discriminator="kind")
+    optimizer: Optimizer = Field(discriminator="kind")
     clamp: Literal["each-step", "final", "none"]
     result: Literal["last", "best"] = "last"
     carry: Literal["image", "change"] = "image"
@@ -216,6 +217,11 @@ class Recipe(Part):
             raise ValueError("scales: expected at least one, received none")
         if self.init.kind == "file" and self.init.file is None:
             raise ValueError("init.file: expected the path of an image, received nothing")
+        for weights in self.adapted:
+            try:
+                adapted_to(self, weights)
+            except NstError as error:
+                raise ValueError(f"adapted.{weights}: {str(error).removeprefix(f'{self.name}: ')}") from None
         return self
 
     @property
@@ -257,7 +263,8 @@ def names() -> tuple[str, ...]:
 def load(recipe: str | Path, *, based_on_by: tuple[Path, ...] = ()) -> Recipe:
     """Return a recipe by name, or from a TOML file.
 
-    A file may be `based_on` another recipe: what it states, whole sections at a time, replaces the other's.
+    A file may be `based_on` another recipe: what it states, whole sections at a time, replaces the other's. Files that
+    it names are looked for beside it.
     `based_on_by` are the files that led here, none of which may come again.
 
     Raises NstError naming the accepted names, or the file, the key and its accepted values.
@@ -270,7 +277,12 @@ def load(recipe: str | Path, *, based_on_by: tuple[Path, ...] = ()) -> Recipe:
     try:
         data = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise NstError(f"recipe {path.name}: {getattr(error, 'strerror', None) or error}") from error
+        raise NstError(f"recipe {path.name}: {reason(error)}") from error
+    init: Any = data.get("init")
+    for section, key in ((data, "weights"), (init if isinstance(init, dict) else {}, "file")):
+        named = section.get(key)
+        if isinstance(named, str) and Path(named).suffix:  # a weight set's name has none
+            section[key] = str(path.parent / named)
     base = _base(data.pop("based_on", None), (*based_on_by, path.resolve()))
     return from_dict(base | {"name": path.stem} | data, origin=path.name)
 
@@ -280,7 +292,6 @@ def _base(based_on: Any, files: tuple[Path, ...]) -> dict[str, Any]:
         return {}
     base = based_on
     if based_on not in names():
-        # A file is looked for beside the one that names it.
         base = (files[-1].parent / based_on).resolve() if isinstance(based_on, str) else None
         if base is None or base.suffix != ".toml" or base in files:
             raise NstError(
@@ -354,8 +365,8 @@ def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     steps, strength = settings.pop("steps", None), settings.pop("strength", None)
     for key, value in sorted(settings.items(), key=lambda item: item[0] != "optimizer.kind"):
         if key in ("content.taps", "style.taps"):
-            section = key.partition(".")[0]
-            data[section]["taps"] = _chosen_taps(value, data[section]["taps"], recipe.stages)
+            weights = getattr(recipe, key.partition(".")[0]).taps
+            _put(data, key, _chosen_taps(value, weights, recipe.stages))
         elif key == "optimizer.kind" and value != recipe.optimizer.kind:
             data["optimizer"] = {"kind": value}
         else:

@@ -176,7 +176,8 @@ class Objective:
         """Return losses, gradient and Gram matrices of an image."""
         variable = self.to_space(np.asarray(image, np.float64))
         values, gradient, grams = self.loss_and_gradient(variable)
-        return protocol.Evaluation(values, self.to_space.pull_back(gradient), grams, self.style_targets)
+        targets = {tap: target.copy() for tap, target in self.style_targets.items()}
+        return protocol.Evaluation(values, self.to_space.pull_back(gradient), grams, targets)
 
     def passes(self, image: protocol.Image) -> protocol.Passes:
         """Return both passes' results at every layer."""
@@ -213,11 +214,6 @@ class Descent:
     def place(self, image: protocol.Image) -> None:
         """Go on from another image, the optimiser's state as it is."""
         self.variable = np.array(self.objective.to_space(np.asarray(image, np.float64)))
-
-    def judge_by(self, objective: protocol.Objective) -> None:
-        """Go on with another objective, image and optimiser's state as they are."""
-        assert isinstance(objective, Objective)
-        self.objective = objective
 
     def keep(self) -> None:
         """Remember the current image."""

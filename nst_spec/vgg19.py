@@ -16,12 +16,6 @@ WIDTHS = (64, 128, 256, 512, 512)
 IMAGE_CHANNELS = 3
 KERNEL_SIZE = 3
 
-CONVOLUTIONS = tuple(
-    f"conv{block}_{index}"
-    for block, count in enumerate(CONVOLUTIONS_PER_BLOCK, start=1)
-    for index in range(1, count + 1)
-)
-
 
 def block_of(layer: str) -> int:
     """Return the block, 1 to 5, that a layer or tap such as `relu4_2` belongs to."""
@@ -43,6 +37,7 @@ def _layers() -> Iterable[str]:
 
 LAYERS = tuple(_layers())
 """Every layer in order. The position of a layer is its index in torchvision's `vgg19().features`."""
+CONVOLUTIONS = tuple(layer for layer in LAYERS if layer.startswith("conv"))
 TAPS = tuple(layer for layer in LAYERS if not layer.startswith("pool"))
 
 
@@ -135,8 +130,7 @@ def step_multiply_adds(
     """
     grams = 0
     for tap in check_taps(gram_taps):
-        shrink = 2 ** (block_of(tap) - 1)
-        grams += widths[block_of(tap) - 1] ** 2 * (width // shrink) * (height // shrink)
+        grams += widths[block_of(tap) - 1] ** 2 * (width // stride(tap)) * (height // stride(tap))
     return 2 * (multiply_adds(widths, width, height, taps) + grams)
 
 

@@ -23,7 +23,7 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from nst_spec import vgg19
-from nst_spec.errors import NstError, not_accepted
+from nst_spec.errors import NstError, not_accepted, reason
 from nst_spec.preprocessing import space_named
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -114,8 +114,7 @@ def read(path: Path) -> tuple[Arrays, str | None]:
     except NstError as error:
         raise NstError(f"{path}: {error}") from error
     except Exception as error:  # A damaged file makes the libraries below raise nearly anything.
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise NstError(f"{path}: {_unreadable(path, reason)}") from error
+        raise NstError(f"{path}: {_unreadable(path, reason(error))}") from error
 
 
 def write(path: Path, arrays: Mapping[str, NDArray[np.float32]], header: Mapping[str, str]) -> None:
@@ -146,8 +145,8 @@ def write_safetensors(path: Path, arrays: Mapping[str, NDArray[Any]], header: Ma
             part.unlink()
 
 
-def _unreadable(path: Path, reason: str) -> str:
-    return f"cannot be read as a {path.suffix.lower()} file of weights: {reason}"
+def _unreadable(path: Path, why: str) -> str:
+    return f"cannot be read as a {path.suffix.lower()} file of weights: {why}"
 
 
 def _network_order(names: Iterable[str]) -> list[str]:
@@ -238,8 +237,8 @@ def _read_apart(path: Path, library: str, script: str) -> dict[str, Any]:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         if done.returncode:
             said = done.stderr.strip().splitlines()
-            reason = said[-1] if said and done.returncode == 1 else f"the reader died, exit status {done.returncode}"
-            raise NstError(_unreadable(path, reason))
+            why = said[-1] if said and done.returncode == 1 else f"the reader died, exit status {done.returncode}"
+            raise NstError(_unreadable(path, why))
         arrays, _ = _tensors(target)
     return arrays
 

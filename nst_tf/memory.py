@@ -9,7 +9,7 @@ from nst_spec import heap
 from nst_spec.memory import free_on_host
 
 WORKSPACE = 14
-"""Arrays as large as the largest layer that a pass back takes beside what the pass forth has kept.
+"""Arrays as large as the largest layer that a backward pass takes beside what the forward pass has kept.
 
 On a CPU, Eigen's gradient of a convolution lays out all its windows, nine times a layer.
 """
@@ -23,7 +23,9 @@ def free(device: str) -> int:
     """Return the bytes that are free on a device, those included that TensorFlow holds in stock."""
     if device == "cpu":
         return free_on_host()
-    # TensorFlow tells nowhere else what it may take of a GPU.
+    # TensorFlow begins to use the GPU here, or the next line would, and take all of its memory at once.
+    tf.config.list_logical_devices("GPU")
+    # It tells nowhere else what it may take.
     limit = next(found.memory_limit for found in device_lib.list_local_devices() if found.device_type == "GPU")
     return int(limit - tf.config.experimental.get_memory_info("GPU:0")["current"])
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from nst_spec import backend as protocol
 from nst_spec import losses as spec
 from nst_spec import preprocessing
+from nst_spec import recipe as recipes
 from nst_spec.memory import Plan
 from nst_tf import losses
 from nst_tf.network import Network
@@ -182,7 +183,7 @@ class Objective:
 
 
 class Descent:
-    """One optimisation at one size; nst_spec.backend.Descent."""
+    """One optimisation at one size; nst_spec.backend.AdaptableDescent."""
 
     def __init__(self, objective: Objective, image: protocol.Image) -> None:
         self.objective = objective
@@ -191,8 +192,8 @@ class Descent:
             self.current = tf.Variable(objective.variable(image))
             self.best = tf.Variable(self.current)
             self.low, self.high = (tf.constant(side, objective.dtype) for side in (low, high))
-        self.gradient = tf.zeros_like(self.current)
-        self.optimizer = optimizer_for(objective.recipe.optimizer, self.current)
+            self.gradient = tf.zeros_like(self.current)
+        self.optimize_by(objective.recipe.optimizer)
 
     def evaluate(self) -> protocol.Losses:
         """Compute losses and gradient of the current image."""
@@ -201,19 +202,23 @@ class Descent:
 
     def update(self) -> None:
         """Take the optimiser's step, then clamp if the recipe clamps each step."""
-        self.optimizer.update(self.gradient)
-        if self.objective.recipe.clamp == "each-step":
-            self.current.assign(tf.clip_by_value(self.current, self.low, self.high))
+        with tf.device(self.objective.device):
+            self.optimizer.update(self.gradient)
+            if self.objective.recipe.clamp == "each-step":
+                self.current.assign(tf.clip_by_value(self.current, self.low, self.high))
 
     def place(self, image: protocol.Image) -> None:
         """Go on from another image, the optimiser's state as it is."""
         self.current.assign(self.objective.variable(image))
 
     def judge_by(self, objective: Objective) -> None:
-        """Go on with another objective; nst_spec.backend.Descent."""
-        if objective.recipe.optimizer != self.objective.recipe.optimizer:
-            self.optimizer = optimizer_for(objective.recipe.optimizer, self.current)
+        """Go on with another objective, image and optimiser's state as they are."""
         self.objective = objective
+
+    def optimize_by(self, settings: recipes.Optimizer) -> None:
+        """Go on with another optimiser, which begins anew."""
+        with tf.device(self.objective.device):
+            self.optimizer = optimizer_for(settings, self.current)
 
     def keep(self) -> None:
         """Remember the current image."""

@@ -121,7 +121,7 @@ def _dot(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     return tf.tensordot(a, b, axes=1)
 
 
-def optimizer_for(settings: recipes.Adam | recipes.LBFGS | recipes.SGD, variable: tf.Variable) -> Optimizer:
+def optimizer_for(settings: recipes.Optimizer, variable: tf.Variable) -> Optimizer:
     """Return the update rule that the settings describe, for a variable."""
     if isinstance(settings, recipes.Adam):
         return Adam(settings, variable)

@@ -112,7 +112,7 @@ class TiledObjective(Objective):
             gradient = tf.Variable(slope)
             del slope  # it is as large as the image
             content = np.zeros(len(self.content_targets))
-            # The last tile completes the Gram matrices, so its way forth serves both passes.
+            # The last tile completes the Gram matrices, so its forward pass serves both passes.
             for number, piece in (last, *others):
                 missing = tf.constant(piece is last[1])
                 targets = self._content_targets(number, piece)

@@ -3,12 +3,13 @@
 import importlib.util
 import sys
 
+from nst_spec.backend import Settings
 from nst_spec.errors import NstError
 
 FRAMEWORK = "torch"
 
 
-def check_import_order() -> None:
+def prepare(settings: Settings) -> None:
     """Raise NstError where importing PyTorch would abort the process.
 
     Its compiler, Triton, and TensorFlow each carry an LLVM; loading Triton's second ends the process without a word.

@@ -4,25 +4,21 @@ import dataclasses
 import math
 import os
 
+import torch
+import torchvision
+
 from nst_spec import backend as protocol
 from nst_spec import cpu, heap, tiles
-from nst_torch import check_import_order
-
-check_import_order()
-
-import torch  # noqa: E402
-import torchvision  # noqa: E402
-
-from nst_torch import memory  # noqa: E402
-from nst_torch.bench import Workload  # noqa: E402
-from nst_torch.objective import Objective  # noqa: E402
-from nst_torch.tiles import TiledObjective  # noqa: E402
+from nst_torch import memory
+from nst_torch.bench import Workload
+from nst_torch.objective import Objective
+from nst_torch.tiles import TiledObjective
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 NETWORK_DTYPES = {"bf16": torch.bfloat16}
 """What the network computes in at a precision that is not the run's own dtype."""
-RECORDED_PIXELS = 1024 * 1024
-"""Content images of more pixels keep a GPU busy while the next kernel is started."""
+RECORDED_PIXELS = (1024 + 64) ** 2
+"""Content images of more pixels, a recipe's margin included, keep a GPU busy while the next kernel is started."""
 
 
 def available_devices() -> tuple[str, ...]:

@@ -8,8 +8,8 @@ from nst_spec import heap
 from nst_spec.memory import free_on_host
 
 WORKSPACE = 6
-"""Arrays as large as the largest layer that a pass back takes beside what the pass forth has kept."""
-SHORT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "bad_alloc")
+"""Arrays as large as the largest layer that a backward pass takes beside what the forward pass has kept."""
+SHORT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "bad_alloc", "alloc_failed")
 """What the RuntimeErrors say that a CPU's allocator, an MPS device and a library beneath raise."""
 
 

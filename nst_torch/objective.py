@@ -12,6 +12,7 @@ from torch import Tensor
 from nst_spec import backend as protocol
 from nst_spec import losses as spec
 from nst_spec import preprocessing
+from nst_spec import recipe as recipes
 from nst_spec.memory import Plan
 from nst_torch import losses
 from nst_torch.network import Network
@@ -182,7 +183,7 @@ class Objective:
             protocol.Losses.of(self.recipe, values.tolist()),
             to_neutral(self.to_space.pull_back(gradient)),
             {tap: gram.detach().cpu().numpy() for tap, gram in grams.items()},
-            {tap: target.gram.cpu().numpy() for tap, target in self.style_targets.items()},
+            {tap: target.gram.cpu().numpy().copy() for tap, target in self.style_targets.items()},
         )
 
     def passes(self, image: protocol.Image) -> protocol.Passes:
@@ -205,7 +206,7 @@ class Objective:
 
 
 class Descent:
-    """One optimisation at one size; nst_spec.backend.Descent."""
+    """One optimisation at one size; nst_spec.backend.AdaptableDescent."""
 
     def __init__(self, objective: Objective, image: protocol.Image) -> None:
         self.objective = objective
@@ -213,16 +214,16 @@ class Descent:
         self.best = self.current.clone()
         low, high = preprocessing.box(objective.recipe.space)
         self.low, self.high = (objective.like.new_tensor(side).view(1, 3, 1, 1) for side in (low, high))
-        self.optimizer = optimizer_for(objective.recipe.optimizer, self.current)
+        self.optimize_by(objective.recipe.optimizer)
 
     def evaluate(self) -> protocol.Losses:
         """Compute losses and gradient of the current image."""
-        values, self.current.grad, _ = self.objective.loss_and_gradient(self.current)
+        values, self.gradient, _ = self.objective.loss_and_gradient(self.current)
         return protocol.Losses.of(self.objective.recipe, values.tolist())
 
     def update(self) -> None:
         """Take the optimiser's step, then clamp if the recipe clamps each step."""
-        self.optimizer.update()
+        self.optimizer.update(self.gradient)
         if self.objective.recipe.clamp == "each-step":
             torch.clamp(self.current, self.low, self.high, out=self.current)
 
@@ -231,10 +232,12 @@ class Descent:
         self.current.copy_(self.objective.variable(image))
 
     def judge_by(self, objective: Objective) -> None:
-        """Go on with another objective; nst_spec.backend.Descent."""
-        if objective.recipe.optimizer != self.objective.recipe.optimizer:
-            self.optimizer = optimizer_for(objective.recipe.optimizer, self.current)
+        """Go on with another objective, image and optimiser's state as they are."""
         self.objective = objective
+
+    def optimize_by(self, settings: recipes.Optimizer) -> None:
+        """Go on with another optimiser, which begins anew."""
+        self.optimizer = optimizer_for(settings, self.current)
 
     def keep(self) -> None:
         """Remember the current image."""

@@ -1,4 +1,4 @@
-"""The spec's update rules: torch.optim's, where it has them. Each updates `variable` in place from `variable.grad`."""
+"""The spec's update rules: torch.optim's, where it has them. Each updates `variable` in place from a gradient."""
 
 from typing import Protocol
 
@@ -17,7 +17,7 @@ BLOCK = 10
 class Optimizer(Protocol):
     """An update rule with its state."""
 
-    def update(self) -> None:
+    def update(self, gradient: Tensor) -> None:
         """Take one step."""
 
     def reset(self) -> None:
@@ -37,9 +37,10 @@ class Adam:
         self.t = 0
         self.optimizer = torch.optim.Adam([self.variable], lr=s.lr, betas=(s.beta1, s.beta2), eps=s.epsilon)
 
-    def update(self) -> None:
+    def update(self, gradient: Tensor) -> None:
         """Take one step."""
         self.t += 1
+        self.variable.grad = gradient
         self.optimizer.param_groups[0]["eps"] = adam_epsilon(self.settings, self.t)
         self.optimizer.step()
 
@@ -63,10 +64,10 @@ class LBFGS:
             tolerance_change=s.tolerance_change,
         )
 
-    def update(self) -> None:
+    def update(self, gradient: Tensor) -> None:
         """Take one step."""
-        # torch.optim's flattens the gradient by a view.
-        self.variable.grad = self.variable.grad.contiguous()
+        # torch.optim's flattens it by a view.
+        self.variable.grad = gradient.contiguous()
         # Its one call of the closure is for a gradient that is there already; the loss is not used without line search.
         self.optimizer.step(lambda: 0.0)
 
@@ -96,10 +97,10 @@ class _CompactLBFGS:
         self.scale = 1.0
         self.previous: tuple[Tensor, Tensor] | None = None
 
-    def update(self) -> None:
+    def update(self, gradient: Tensor) -> None:
         """Take one step."""
         s = self.settings
-        g = self.variable.grad.flatten().clone()
+        g = gradient.flatten().clone()
         facts = [g.abs().max(), g.abs().sum(), g @ g]
         if self.previous is not None:
             step, change = self.previous[1], g - self.previous[0]
@@ -167,14 +168,15 @@ class SGD:
         self.t = 0
         self.optimizer = torch.optim.SGD([self.variable], lr=self.settings.lr)
 
-    def update(self) -> None:
+    def update(self, gradient: Tensor) -> None:
         """Take one step."""
         self.t += 1
+        self.variable.grad = gradient
         self.optimizer.param_groups[0]["lr"] = sgd_rate(self.settings, self.t)
         self.optimizer.step()
 
 
-def optimizer_for(settings: recipes.Adam | recipes.LBFGS | recipes.SGD, variable: Tensor) -> Optimizer:
+def optimizer_for(settings: recipes.Optimizer, variable: Tensor) -> Optimizer:
     """Return the update rule that the settings describe, for a variable."""
     if isinstance(settings, recipes.Adam):
         return Adam(settings, variable)

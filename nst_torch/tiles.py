@@ -72,7 +72,7 @@ class TiledObjective(Objective):
         sums = self._sums(x, (piece for _, piece in others), divisors)
         tv, gradient = self._total_variation(x)
         content = x.new_zeros(len(self.content_targets), dtype=self._wide)
-        # The last tile completes the Gram matrices, so its way forth serves both passes.
+        # The last tile completes the Gram matrices, so its forward pass serves both passes.
         for number, piece in (last, *others):
             missing = piece is last[1]
             targets = self._content_targets(number, piece)

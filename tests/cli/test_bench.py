@@ -50,6 +50,7 @@ def test_tiles_are_shown_beside_the_whole_image(nst, narrow_file, backend_name):
         (["--recipe", "none"], "recipe: received 'none'"),
         (["--weights", "none"], "weights: received 'none'"),
         (["--against", "none.json"], "none.json: expected a result as nst bench --json prints it"),
+        (["--tile", "20"], "tile: received 20; accepted: auto, off, or a multiple of 16 px"),
         (["--tile", "32", "--profile"], "expected no --tile beside --profile"),
         (["--backends", "tf", "--tf-python", "no-python"], "cannot run no-python"),
     ],

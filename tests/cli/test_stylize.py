@@ -313,6 +313,9 @@ def test_a_picture_on_the_way_has_its_record(nst, photo, painting, quick):
     nst(photo, painting, "-o", "out.png", "--backend", "reference", "--save-every", 4, *quick)
     record = json.loads(nst("info", "out-0004.png")[1])
     assert (record["steps"], record["inputs"]["style"]["name"]) == (4, "painting.jpg")
+    code, _, err = nst("rerun", "out-0004.png")
+    assert code == 2
+    assert "saved on the way to another picture; rerun that one, with --save-every 4" in err
 
 
 def test_quiet_still_warns(nst, photo, painting):

@@ -164,7 +164,7 @@ def test_a_result_is_the_same_after_json(tmp_path):
         (None, "No such file"),
         ("{", "invalid json"),
         ("{}", "nst: field required"),
-        (b"\xff", "no text"),
+        (b"\xff", "can't decode byte"),
     ],
 )
 def test_what_is_no_result_is_said_so(text, message, tmp_path):

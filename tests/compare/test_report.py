@@ -205,6 +205,13 @@ def test_what_is_not_finite_or_of_another_shape_is_a_word(page, trace):
     assert not re.search(r"\b(nan|inf|None)\b", shown.words())
 
 
+def test_a_run_that_never_began_has_no_picture(page, trace):
+    arrays = {name: array for name, array in trace.arrays.items() if name != "run/result"} | {"run/loss": np.zeros(0)}
+    shown = page((replace(trace, arrays=arrays), trace))
+    assert "✗ Failed" in shown.words()
+    assert shown.values("src") == []
+
+
 def test_without_runs_there_are_no_images(page, still):
     shown = page((still, still))
     assert "✓ Passed: reference float64 on cpu (first) and reference float64 on cpu (second) agree" in shown.words()

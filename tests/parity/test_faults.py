@@ -253,7 +253,7 @@ FAULTS = {
         "gatys2016", "output of", "conv2_2", "bias", change=with_array("conv2_2.bias", np.zeros_like)
     ),
     "average for maximum pooling": Fault(
-        "pytorch-blog", "output of", "pool1", "pools otherwise", change=as_if(pooling__kind="average")
+        "pytorch-blog", "output of", "pool1", "pools in another way", change=as_if(pooling__kind="average")
     ),
     "weight of a tap": Fault(
         "gatys2016",

@@ -1,6 +1,7 @@
 """Where memory runs out a run goes on: in smaller tiles from the same step, or with a shorter history."""
 
 import importlib
+import itertools
 
 import numpy as np
 import pytest
@@ -49,6 +50,13 @@ def failing(backend_name, monkeypatch):
 
 
 @pytest.fixture
+def fuller(backend_name, monkeypatch):
+    """Let there be little free memory from the second time on that the backend asks."""
+    answers = itertools.chain([2**40], itertools.repeat(2**20))
+    monkeypatch.setattr(importlib.import_module(f"nst_{backend_name}.memory"), "free", lambda device: next(answers))
+
+
+@pytest.fixture
 def inputs():
     pictures = [Picture(smooth_image(160, 112, seed), f"{seed}.png", "") for seed in (1, 2)]
     return Inputs(*pictures, weights.random_weights((4, 6, 8, 8, 8)), "caffe")
@@ -68,12 +76,20 @@ def test_a_run_goes_on_in_smaller_tiles_from_the_same_step(number, backend_name,
     heard = []
     backend = backends.load(backend_name, device=device, dtype="float64", tile=256)
     outcome = run.run(backend, quick(), inputs, warn=heard.append)
-    # The third step fails and is taken again, with image and Adam's moments as they were.
+    # The third step fails and is taken again, with image and optimiser's state as they were.
     assert tiles == [256, 256, 256, 128, 128, 128]
     assert heard == ["out of memory; going on from the last step in tiles of 128 px"]
     assert outcome.plan.tile == 128
     assert relative(outcome.image, expected.image) <= 1e-10
     np.testing.assert_allclose([step.total for step in outcome.losses], [step.total for step in expected.losses])
+
+
+def test_what_the_optimiser_holds_is_not_planned_for_once_more(backend_name, device, failing, fuller, inputs):
+    failing("evaluate", lambda tile, call: call == 4, errors(backend_name)[0])
+    heard = []
+    outcome = run.run(backends.load(backend_name, device=device, tile=256), quick(), inputs, warn=heard.append)
+    assert heard == ["out of memory; going on from the last step in tiles of 128 px"]
+    assert (outcome.plan.tile, outcome.plan.history) == (128, None)
 
 
 def test_tiles_are_not_halved_for_ever(backend_name, device, failing, inputs):
@@ -95,18 +111,18 @@ def test_another_error_is_not_mistaken_for_it(backend_name, device, failing, inp
         run.run(backends.load(backend_name, device=device), quick(), inputs)
 
 
-def test_a_history_too_long_for_memory_is_halved(backend_name, device, failing, inputs):
+def test_a_history_too_long_for_memory_is_halved(backend_name, device, failing, fuller, inputs):
     failing("update", lambda tile, call: call == 5, errors(backend_name)[0])
     heard = []
     chosen = quick(scales=[{"fraction": 1.0, "steps": 8}], **{"optimizer.kind": "lbfgs"})
     outcome = run.run(backends.load(backend_name, device=device, dtype="float64"), chosen, inputs, warn=heard.append)
     assert heard == ["out of memory; L-BFGS begins anew and keeps 2 pairs, which changes the result"]
-    assert outcome.plan.history == 2
+    assert (outcome.plan.tile, outcome.plan.history) == (None, 2)
     assert len(outcome.losses) == 8
     assert outcome.losses[-1].total < outcome.losses[0].total
 
 
 def test_adam_has_no_history_to_cut_down(backend_name, device, failing, inputs):
-    failing("update", lambda tile, call: True, errors(backend_name)[0])
+    failing("update", lambda tile, call: call == 4, errors(backend_name)[0])
     with pytest.raises(NstError, match=r"out of memory for the optimiser's step"):
-        run.run(backends.load(backend_name, device=device), quick(), inputs)
+        run.run(backends.load(backend_name, device=device), quick(**{"optimizer.kind": "adam"}), inputs)

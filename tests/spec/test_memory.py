@@ -44,8 +44,8 @@ def test_an_image_that_does_not_fit_is_tiled_and_the_run_says_why():
     assert plan.tile == 640
     assert plan.warnings == ()
     (reason,) = plan.reasons
-    assert reason.startswith("4096 x 4096 px would take about ")
-    assert "of 16.0 GiB that are free; computed in tiles of 640 px (--tile off never tiles)" in reason
+    assert reason.startswith("4096 x 4096 px needs about ")
+    assert "16.0 GiB are free; computed in tiles of 640 px (--tile off never tiles)" in reason
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -160,6 +162,8 @@ def test_another_optimizer_begins_with_its_own_defaults():
         ({"alpha": -1.0}, r"alpha: .*greater than or equal to 0.*-1"),
         ({"optimizer.kind": "adam", "optimizer.beta1": 1.0}, r"optimizer.beta1: .*less than 1"),
         ({"style.taps": "relu9_1"}, r"tap: received 'relu9_1'; accepted: conv1_1"),
+        ({"style": 5, "style.taps": "relu1_1"}, r"unknown key: received 'style.taps'"),
+        ({"adapted": {"random": {"bogus": 1}}}, r"adapted.random: unknown key: received 'bogus'; accepted: name"),
         ({"style.taps": "relu1_1=x"}, r"relu1_1: expected a number"),
         ({"steps": -1}, r"steps: expected a whole number"),
         ({"strength": 1.5}, r"strength: expected a number from 0 to 1"),
@@ -211,6 +215,17 @@ def test_a_recipe_file_is_found_beside_the_one_based_on_it(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     second = recipe.load("recipes/second.toml")
     assert (second.name, second.alpha, second.beta) == ("second", 3.0, 4.0)
+
+
+def test_files_that_a_recipe_names_are_found_beside_it(tmp_path, monkeypatch):
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    text = 'source = "me"\nbased_on = "gatys2016"\nweights = "mine.npz"\ninit = {kind = "file", file = "start.jpg"}\n'
+    (folder / "first.toml").write_text(text)
+    (folder / "second.toml").write_text('source = "me"\nbased_on = "first.toml"\n')
+    monkeypatch.chdir(tmp_path)
+    second = recipe.load("recipes/second.toml")
+    assert [Path(name) for name in (second.weights, second.init.file)] == [folder / "mine.npz", folder / "start.jpg"]
 
 
 @pytest.mark.parametrize("based_on", ["3", '"own.toml"', '"own"'])

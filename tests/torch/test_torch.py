@@ -106,8 +106,7 @@ def test_update_rules_are_torchs(settings, original):
 
     for _ in range(15):
         x = ours.detach().requires_grad_()
-        (ours.grad,) = torch.autograd.grad(quartic(x), x)
-        update.update()
+        update.update(*torch.autograd.grad(quartic(x), x))
         step.step(closure)
     np.testing.assert_array_equal(ours.numpy(), theirs.detach().numpy())
 
@@ -120,10 +119,9 @@ def test_l_bfgs_for_a_gpu_takes_the_same_steps(history, steps):
     for step in range(steps):
         for update, variable in zip(updates, variables, strict=True):
             x = variable.clone().requires_grad_()
-            (variable.grad,) = torch.autograd.grad(quartic(x), x)
             if step == steps // 2:
                 update.reset()
-            update.update()
+            update.update(*torch.autograd.grad(quartic(x), x))
         torch.testing.assert_close(*variables, rtol=1e-13, atol=0)
 
 
@@ -137,9 +135,8 @@ def test_l_bfgs_for_a_gpu_stops_and_skips_where_torchs_does(gradients):
     rules = optimizers.LBFGS, optimizers._CompactLBFGS
     updates = [rule(recipe.LBFGS(), x) for rule, x in zip(rules, variables, strict=True)]
     for gradient in gradients:
-        for update, variable in zip(updates, variables, strict=True):
-            variable.grad = torch.tensor([gradient, 0, 0, -gradient / 2], dtype=torch.float64)
-            update.update()
+        for update in updates:
+            update.update(torch.tensor([gradient, 0, 0, -gradient / 2], dtype=torch.float64))
         torch.testing.assert_close(*variables, rtol=1e-13, atol=0, equal_nan=True)
 
 
