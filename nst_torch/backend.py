@@ -17,6 +17,8 @@ from nst_torch.tiles import TiledObjective
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 NETWORK_DTYPES = {"bf16": torch.bfloat16}
 """What the network computes in at a precision that is not the run's own dtype."""
+WINOGRAD_PIXELS, WINOGRAD_WIDTH = 256 * 256, 64
+"""Content images of fewer pixels, and networks whose first layers have fewer channels, gain nothing by Winograd."""
 RECORDED_PIXELS = (1024 + 64) ** 2
 """Content images of more pixels, a recipe's margin included, keep a GPU busy while the next kernel is started."""
 
@@ -55,6 +57,12 @@ class Backend(protocol.Configured):
         super().__init__(settings, available_devices(), multiplies_bf16)
         configure(settings.threads, self.precision, settings.deterministic)
 
+    @property
+    def _winograd(self) -> bool:
+        """Whether convolutions may take Winograd's algorithm, which rounds otherwise than a plain sum."""
+        fits = (self.device, self.dtype, self.precision) == ("cpu", "float32", "fp32")
+        return self.fast and fits and torch.backends.nnpack.is_available()
+
     def versions(self) -> dict[str, str]:
         """Return the versions of torch and torchvision, and of the GPU's software if it computes there."""
         found = {"torch": torch.__version__, "torchvision": torchvision.__version__}
@@ -69,12 +77,16 @@ class Backend(protocol.Configured):
             "threads": torch.get_num_threads(),
             "tf32": torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32,
             "deterministic": torch.backends.cudnn.deterministic,
+            "winograd": self._winograd,
         }
 
     def objective(self, problem: protocol.Problem, tile: tiles.Tile | None = None) -> Objective:
         """Return the problem with the network built and the targets computed."""
         memory.release(self.device)
-        plan = self.planned(problem, tile, memory.free(self.device), memory.WORKSPACE)
+        pixels = math.prod(problem.content.shape[:2])
+        winograd = self._winograd and pixels >= WINOGRAD_PIXELS and problem.weights.widths[0] >= WINOGRAD_WIDTH
+        workspace = memory.WINOGRAD_WORKSPACE if winograd else memory.WORKSPACE
+        plan = self.planned(problem, tile, memory.free(self.device), workspace)
         problem = dataclasses.replace(problem, recipe=plan.adapted(problem.recipe))
         dtype = DTYPES[self.dtype]
         network_dtype = NETWORK_DTYPES.get(self.precision, dtype)
@@ -82,10 +94,17 @@ class Backend(protocol.Configured):
             # 15% off a step at 512 px.
             heap.keep(not plan.short)
         kind = Objective if plan.tile is None else TiledObjective
-        pixels = math.prod(problem.content.shape[:2])
         recorded = self.fast and self.device == "cuda" and plan.tile is None and pixels <= RECORDED_PIXELS
         device = torch.device(self.device)
-        return kind(problem, plan, dtype=dtype, network_dtype=network_dtype, device=device, recorded=recorded)
+        return kind(
+            problem,
+            plan,
+            dtype=dtype,
+            network_dtype=network_dtype,
+            device=device,
+            recorded=recorded,
+            winograd=winograd,
+        )
 
     def ran_out_of_memory(self, error: BaseException) -> bool:
         """Return whether the error says that memory has run out, the host's or the device's."""

@@ -12,6 +12,9 @@ from torchvision.models.vgg import make_layers
 from nst_spec import vgg19
 from nst_spec.recipe import Pooling
 
+WINOGRAD_POSITIONS = 40 * 40
+"""Of fewer positions a convolution takes less time than what Winograd's algorithm does to its kernel beforehand."""
+
 
 class _Convolved(torch.autograd.Function):
     # A convolution, rectified if asked. cuDNN does both at once, where PyTorch reads and writes the features three
@@ -25,7 +28,7 @@ class _Convolved(torch.autograd.Function):
         if rectify and fuses and x.dtype != torch.float64:
             y = torch.cudnn_convolution_relu(x, layer.weight, layer.bias, (1, 1), (1, 1), (1, 1), 1)
         else:
-            y = functional.conv2d(x, layer.weight, layer.bias, padding=1)
+            y = _convolution(x, layer.weight, layer.bias, layer.winograd)
             y = y.relu_() if rectify else y
         ctx.layer = layer
         ctx.save_for_backward(*([y] if rectify else []))
@@ -37,7 +40,15 @@ class _Convolved(torch.autograd.Function):
             slope = torch.ops.aten.threshold_backward(slope, y, 0)
         if ctx.layer.turned is None:
             return functional.conv_transpose2d(slope, ctx.layer.weight, padding=1), None, None
-        return functional.conv2d(slope, ctx.layer.turned, padding=1), None, None
+        return _convolution(slope, ctx.layer.turned, None, ctx.layer.winograd), None, None
+
+
+def _convolution(x: Tensor, kernel: Tensor, bias: Tensor | None, winograd: bool) -> Tensor:
+    if winograd and x.shape[2] * x.shape[3] >= WINOGRAD_POSITIONS:
+        # NNPACK, which PyTorch itself takes for large batches alone: F(6 x 6, 3 x 3) of A. Lavin, S. Gray, "Fast
+        # Algorithms for Convolutional Neural Networks", CVPR 2016.
+        return torch._nnpack_spatial_convolution(x.contiguous(), kernel, bias, (1, 1), (1, 1))
+    return functional.conv2d(x, kernel, bias, padding=1)
 
 
 class _WholeAverages(torch.autograd.Function):
@@ -94,6 +105,7 @@ class Network(nn.Module):
     """Features at the taps, for a preprocessed image (1, 3, H, W).
 
     The first convolution computes in `image_dtype`, the others in `dtype`; nst_spec.backend.PRECISIONS says why.
+    `winograd` is whether the others take Winograd's algorithm, which NNPACK has for float32 on a CPU.
     """
 
     def __init__(
@@ -105,6 +117,7 @@ class Network(nn.Module):
         dtype: torch.dtype,
         image_dtype: torch.dtype,
         device: torch.device,
+        winograd: bool = False,
     ) -> None:
         super().__init__()
         self.taps = vgg19.check_taps(taps)
@@ -114,25 +127,30 @@ class Network(nn.Module):
         for index, name in enumerate(vgg19.layers_to(taps)):
             layer = features[index]
             if name in vgg19.CONVOLUTIONS:
-                own = image_dtype if name == vgg19.CONVOLUTIONS[0] else dtype
+                is_first = name == vgg19.CONVOLUTIONS[0]
+                own = image_dtype if is_first else dtype
                 parts = {part: torch.tensor(weights[f"{name}.{part}"], dtype=own) for part in ("weight", "bias")}
                 layer.load_state_dict(parts, assign=True)
                 turned = parts["weight"].flip(2, 3).transpose(0, 1)
-                layer.register_buffer("turned", None if name == vgg19.CONVOLUTIONS[0] else turned)
+                layer.register_buffer("turned", None if is_first else turned)
+                layer.winograd = winograd and not is_first
             elif name.startswith("relu"):
                 # torchvision's works in place, always, and would rectify the raw tap before it.
                 layer = nn.ReLU(inplace=False)
             else:
                 layer = _pooling_layer(pooling)
             self.layers[name] = layer
-        # Positions first is the layout that convolutions are fastest in, and Gram matrices need no copy of it.
-        self.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
+        # Positions first is the layout that convolutions are fastest in, and Gram matrices need no copy of it. NNPACK
+        # has channels first.
+        self.layout = torch.contiguous_format if winograd else torch.channels_last
+        self.to(device, memory_format=self.layout).requires_grad_(False).eval()
 
     def forward(self, x: Tensor, wanted: Sequence[str] | None = None) -> dict[str, Tensor]:
         """Return the features (1, C, H, W) at every tap, or at the layers that are wanted."""
         wanted = self.taps if wanted is None else wanted
         features = {}
         rectified = None
+        x = x.contiguous(memory_format=self.layout)
         for name, layer in self.layers.items():
             if name == rectified:  # together with its convolution
                 pass

@@ -98,6 +98,7 @@ class Objective:
         network_dtype: torch.dtype,
         device: torch.device,
         recorded: bool,
+        winograd: bool,
     ) -> None:
         self.recipe = recipe = problem.recipe
         self.plan = plan
@@ -114,6 +115,7 @@ class Objective:
             dtype=network_dtype,
             image_dtype=dtype,
             device=device,
+            winograd=winograd,
         )
         # One coefficient per term, in the order of Losses.of: the total is their dot product.
         alpha, beta, tv_weight = recipe.term_weights

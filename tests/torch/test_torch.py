@@ -12,7 +12,7 @@ from torchvision.models import vgg19 as torchvision_vgg19  # noqa: E402
 from nst_spec import backend as backends  # noqa: E402
 from nst_spec import generator, heap, recipe, vgg19, weights  # noqa: E402
 from nst_spec.recipe import Pooling  # noqa: E402
-from nst_torch import losses, memory, network, optimizers  # noqa: E402
+from nst_torch import backend, losses, memory, network, optimizers  # noqa: E402
 from tests.conftest import make_problem, relative  # noqa: E402
 
 
@@ -171,6 +171,51 @@ def test_an_objective_that_nobody_holds_is_gone_at_once(tile, narrow_weights):
         gc.enable()
 
 
+@pytest.fixture
+def winograd_for_all(monkeypatch):
+    if not torch.backends.nnpack.is_available():
+        pytest.skip("NNPACK does not know this CPU")
+    for module, names in ((backend, ("WINOGRAD_PIXELS", "WINOGRAD_WIDTH")), (network, ("WINOGRAD_POSITIONS",))):
+        for name in names:
+            monkeypatch.setattr(module, name, 0)
+
+
+@pytest.mark.parametrize("pooling", ["average", "max"])
+@pytest.mark.parametrize("tile", ["off", 64])
+def test_winograds_algorithm_finds_the_same_losses_and_gradient(tile, pooling, winograd_for_all, narrow_weights):
+    images = [generator.uniform(seed, (97, 82, 3)) for seed in (1, 2, 3)]
+    problem = make_problem("default", narrow_weights, *images[:2], dtype="float32", **{"pooling.kind": pooling})
+    judged = [backends.load("torch", device="cpu", fast=fast, tile=tile).objective(problem) for fast in (True, False)]
+    assert [objective.network.layers.conv1_2.winograd for objective in judged] == [True, False]
+    ours, plain = (objective.evaluate(images[2].astype("float32")) for objective in judged)
+    assert 0 < relative(ours.gradient, plain.gradient) <= 1e-4
+    assert ours.losses.total == pytest.approx(plain.losses.total, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "side", "width", "winograd"),
+    [
+        ({"fast": True}, 256, 64, True),
+        ({}, 256, 64, False),
+        ({"fast": True}, 240, 64, False),
+        ({"fast": True}, 256, 63, False),
+        ({"fast": True, "precision": "bf16"}, 256, 64, False),
+        ({"fast": True, "dtype": "float64"}, 256, 64, False),
+    ],
+)
+def test_winograds_algorithm_is_for_fast_float32_where_it_pays(settings, side, width, winograd, monkeypatch):
+    monkeypatch.setattr(torch.backends.nnpack, "is_available", lambda: True)
+    given = weights.random_weights((width,))
+    shallow = {"content.taps": "relu1_2", "style.taps": "relu1_1"}
+    images = [np.zeros((side, 256, 3))] * 2
+    loaded = backends.load("torch", device="cpu", **settings)
+    problem = make_problem("default", given, *images, dtype=loaded.dtype, **shallow)
+    made = []
+    monkeypatch.setattr(backend, "Objective", lambda *arguments, **options: made.append(options["winograd"]))
+    loaded.objective(problem)
+    assert made == [winograd]
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="takes a GPU")
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
 def test_a_recorded_evaluation_has_the_bits_of_the_one_it_was_recorded_from(precision, narrow_weights):
@@ -196,8 +241,10 @@ def test_a_tile_that_owns_nothing_adds_nothing():
     assert slope.shape == features.shape
 
 
-def test_a_sum_over_many_positions_keeps_float32s_digits():
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_a_sum_over_many_positions_keeps_float32s_digits(layout):
     features = torch.from_numpy(generator.uniform(1, (1, 512, 512, 64))).float().permute(0, 3, 1, 2)
+    features = features.contiguous(memory_format=layout)
     flat = features.double().flatten(2)[0]
     assert relative(losses.gram(features, 1.0), flat @ flat.T) <= 1e-7
 
