@@ -5,7 +5,7 @@ import math
 import os
 
 from nst_spec import backend as protocol
-from nst_spec import cpu, tiles
+from nst_spec import cpu, tiles, vgg19
 from nst_spec.errors import NstError
 from nst_tf import ONEDNN, importing
 
@@ -14,7 +14,7 @@ with importing():
     import tensorflow as tf
     from tensorflow.python.framework.config import is_op_determinism_enabled  # no public name tells
 
-from nst_tf import memory
+from nst_tf import memory, winograd
 from nst_tf.bench import Workload
 from nst_tf.objective import Objective
 from nst_tf.tiles import TiledObjective
@@ -91,6 +91,11 @@ class Backend(protocol.Configured):
         """Whether oneDNN computes the convolutions; TensorFlow takes these words for a yes."""
         return (self.device, self.dtype) == ("cpu", "float32") and os.environ[ONEDNN].lower() in ("1", "true")
 
+    @property
+    def _winograd(self) -> bool:
+        """Whether convolutions may take Winograd's algorithm, whose transforms XLA compiles."""
+        return self._may_round and self.precision == "fp32"
+
     def versions(self) -> dict[str, str]:
         """Return the versions of tensorflow and keras, and of the GPU's software if it computes there."""
         found = {"tensorflow": tf.__version__, "keras": keras.__version__}
@@ -108,14 +113,23 @@ class Backend(protocol.Configured):
             "deterministic": is_op_determinism_enabled(),
             "onednn": os.environ[ONEDNN],
             "xla": self._xla,
+            "winograd": self._winograd,
         }
 
     def objective(self, problem: protocol.Problem, tile: tiles.Tile | None = None) -> Objective:
         """Return the problem with the network built and the targets computed."""
         memory.release(self.device)
-        xla = self._xla and math.prod(problem.content.shape[:2]) >= XLA_PIXELS
+        pixels = math.prod(problem.content.shape[:2])
+        xla = self._xla and pixels >= XLA_PIXELS
         workspace = memory.XLA_WORKSPACE if xla else memory.ONEDNN_WORKSPACE if self._onednn else memory.WORKSPACE
-        plan = self.planned(problem, tile, memory.free(self.device), workspace)
+        # A narrow network has too little to multiply.
+        is_wide = problem.weights.widths[0] >= vgg19.WIDTHS[0]
+        takes_winograd = self._winograd and is_wide and pixels >= winograd.PIXELS
+        free = memory.free(self.device)
+        plan = self.planned(problem, tile, free, memory.WINOGRAD_WORKSPACE if takes_winograd else workspace)
+        if takes_winograd and plan.tile:
+            # Tiles have many sizes, and XLA would compile for each.
+            takes_winograd, plan = False, self.planned(problem, tile, free, workspace)
         problem = dataclasses.replace(problem, recipe=plan.adapted(problem.recipe))
         network_dtype = NETWORK_DTYPES.get(self.precision, self.dtype)
         kind = Objective if plan.tile is None else TiledObjective
@@ -127,6 +141,7 @@ class Backend(protocol.Configured):
             device=TF_DEVICES[self.device],
             xla=xla,
             may_round=self._may_round,
+            winograd=takes_winograd,
         )
 
     def ran_out_of_memory(self, error: BaseException) -> bool:

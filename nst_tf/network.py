@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nst_spec import vgg19
 from nst_spec.recipe import Pooling
+from nst_tf import winograd as algorithm
 
 
 def _pooling_layer(pooling: Pooling, *, xla: bool, **settings: Any) -> keras.Layer:
@@ -63,7 +64,7 @@ class Network:
     """Features at the taps, for a preprocessed image (1, H, W, 3).
 
     The first convolution computes in `image_dtype`, the others in `dtype`; nst_spec.backend.PRECISIONS says why. `xla`
-    is whether XLA will compile what calls it.
+    is whether XLA will compile what calls it, `winograd` whether convolutions of many channels take that algorithm.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Network:
         dtype: str,
         image_dtype: str,
         xla: bool = False,
+        winograd: bool = False,
     ) -> None:
         self.taps = vgg19.check_taps(taps)
         self.layers: dict[str, keras.Layer] = {}
@@ -92,7 +94,8 @@ class Network:
                     "kernel_initializer": "zeros",
                     "dtype": own,
                 }
-                layer = keras.layers.Conv2D.from_config(config)
+                takes_winograd = winograd and min(kernel.shape[:2]) >= algorithm.CHANNELS
+                layer = (algorithm.Convolution if takes_winograd else keras.layers.Conv2D).from_config(config)
                 x = layer(x)
                 layer.set_weights([np.transpose(kernel, (2, 3, 1, 0)), bias])
             else:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from nst_spec import backend as protocol
 from nst_spec import losses as spec
-from nst_spec import preprocessing
+from nst_spec import preprocessing, vgg19
 from nst_spec import recipe as recipes
 from nst_spec.memory import Plan
 from nst_tf import losses
@@ -56,7 +56,8 @@ class StyleTarget:
 class Objective:
     """A problem on a device; nst_spec.backend.Objective.
 
-    `xla` is whether XLA compiles the network's passes, `may_round` whether it may compile anything else.
+    `xla` is whether XLA compiles the network's passes, `may_round` whether it may compile anything else, `winograd`
+    whether the network takes Winograd's algorithm.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Objective:
         device: str,
         xla: bool,
         may_round: bool,
+        winograd: bool,
     ) -> None:
         self.recipe = recipe = problem.recipe
         self.plan = plan
@@ -80,7 +82,13 @@ class Objective:
             self.to_image = PixelMap(preprocessing.affine(recipe.space, "unit"), dtype)
             self.to_network = PixelMap(preprocessing.affine(recipe.space, problem.preprocessing), dtype)
             self.network = Network(
-                problem.weights.arrays, recipe.taps, recipe.pooling, dtype=network_dtype, image_dtype=dtype, xla=xla
+                problem.weights.arrays,
+                recipe.taps,
+                recipe.pooling,
+                dtype=network_dtype,
+                image_dtype=dtype,
+                xla=xla,
+                winograd=winograd,
             )
             # One coefficient per term, in the order of Losses.of: the total is their dot product.
             alpha, beta, tv_weight = recipe.term_weights
@@ -118,7 +126,9 @@ class Objective:
         return {tap: losses.gram(features[tap], divisor) for tap, divisor in divisors.items()}
 
     def _features_of(self, image: tf.Tensor, taps: Sequence[str]) -> dict[str, tf.Tensor]:
-        return tf.function(lambda variable: self._features(self.to_network(variable), taps))(image)
+        # Of any size, so that nothing is compiled for a style image's own.
+        signature = [tf.TensorSpec((1, None, None, vgg19.IMAGE_CHANNELS), self.dtype)]
+        return tf.function(lambda x: self._features(self.to_network(x), taps), input_signature=signature)(image)
 
     def variable(self, image: protocol.Image) -> tf.Tensor:
         """Return an image (H, W, 3) as the variable (1, H, W, 3) in the optimised space."""

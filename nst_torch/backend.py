@@ -8,8 +8,8 @@ import torch
 import torchvision
 
 from nst_spec import backend as protocol
-from nst_spec import cpu, heap, tiles
-from nst_torch import memory
+from nst_spec import cpu, heap, tiles, vgg19
+from nst_torch import memory, winograd
 from nst_torch.bench import Workload
 from nst_torch.objective import Objective
 from nst_torch.tiles import TiledObjective
@@ -17,8 +17,6 @@ from nst_torch.tiles import TiledObjective
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 NETWORK_DTYPES = {"bf16": torch.bfloat16}
 """What the network computes in at a precision that is not the run's own dtype."""
-WINOGRAD_PIXELS, WINOGRAD_WIDTH = 256 * 256, 64
-"""Content images of fewer pixels, and networks whose first layers have fewer channels, gain nothing by Winograd."""
 RECORDED_PIXELS = (1024 + 64) ** 2
 """Content images of more pixels, a recipe's margin included, keep a GPU busy while the next kernel is started."""
 
@@ -61,7 +59,7 @@ class Backend(protocol.Configured):
     def _winograd(self) -> bool:
         """Whether convolutions may take Winograd's algorithm, which rounds otherwise than a plain sum."""
         fits = (self.device, self.dtype, self.precision) == ("cpu", "float32", "fp32")
-        return self.fast and fits and torch.backends.nnpack.is_available()
+        return self.fast and fits and winograd.is_available()
 
     def versions(self) -> dict[str, str]:
         """Return the versions of torch and torchvision, and of the GPU's software if it computes there."""
@@ -84,8 +82,10 @@ class Backend(protocol.Configured):
         """Return the problem with the network built and the targets computed."""
         memory.release(self.device)
         pixels = math.prod(problem.content.shape[:2])
-        winograd = self._winograd and pixels >= WINOGRAD_PIXELS and problem.weights.widths[0] >= WINOGRAD_WIDTH
-        workspace = memory.WINOGRAD_WORKSPACE if winograd else memory.WORKSPACE
+        # A narrow network has too little to multiply.
+        is_wide = problem.weights.widths[0] >= vgg19.WIDTHS[0]
+        takes_winograd = self._winograd and is_wide and pixels >= winograd.PIXELS
+        workspace = memory.WINOGRAD_WORKSPACE if takes_winograd else memory.WORKSPACE
         plan = self.planned(problem, tile, memory.free(self.device), workspace)
         problem = dataclasses.replace(problem, recipe=plan.adapted(problem.recipe))
         dtype = DTYPES[self.dtype]
@@ -103,7 +103,7 @@ class Backend(protocol.Configured):
             network_dtype=network_dtype,
             device=device,
             recorded=recorded,
-            winograd=winograd,
+            winograd=takes_winograd,
         )
 
     def ran_out_of_memory(self, error: BaseException) -> bool:

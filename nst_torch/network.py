@@ -11,9 +11,7 @@ from torchvision.models.vgg import make_layers
 
 from nst_spec import vgg19
 from nst_spec.recipe import Pooling
-
-WINOGRAD_POSITIONS = 40 * 40
-"""Of fewer positions a convolution takes less time than what Winograd's algorithm does to its kernel beforehand."""
+from nst_torch import winograd as algorithm
 
 
 class _Convolved(torch.autograd.Function):
@@ -44,10 +42,8 @@ class _Convolved(torch.autograd.Function):
 
 
 def _convolution(x: Tensor, kernel: Tensor, bias: Tensor | None, winograd: bool) -> Tensor:
-    if winograd and x.shape[2] * x.shape[3] >= WINOGRAD_POSITIONS:
-        # NNPACK, which PyTorch itself takes for large batches alone: F(6 x 6, 3 x 3) of A. Lavin, S. Gray, "Fast
-        # Algorithms for Convolutional Neural Networks", CVPR 2016.
-        return torch._nnpack_spatial_convolution(x.contiguous(), kernel, bias, (1, 1), (1, 1))
+    if winograd:
+        return algorithm.convolution(x, kernel, bias)
     return functional.conv2d(x, kernel, bias, padding=1)
 
 
@@ -105,7 +101,7 @@ class Network(nn.Module):
     """Features at the taps, for a preprocessed image (1, 3, H, W).
 
     The first convolution computes in `image_dtype`, the others in `dtype`; nst_spec.backend.PRECISIONS says why.
-    `winograd` is whether the others take Winograd's algorithm, which NNPACK has for float32 on a CPU.
+    `winograd` is whether the others take Winograd's algorithm.
     """
 
     def __init__(

@@ -26,6 +26,7 @@ def test_the_backends_have_the_same_files():
         "memory.py",
         "backend.py",
         "bench.py",
+        "winograd.py",
     }
 
 
@@ -57,6 +58,8 @@ ALLOWED = {
         "CompiledMaximum",  # Keras names a layer after its class, which must not begin with an underscore
         "CompiledMaximum.call",
     },
+    # torch has the whole algorithm in NNPACK; in TensorFlow it is written out, around a layer of Keras'.
+    "winograd.py": {"is_available", "Convolution", "Convolution.set_weights", "Convolution.call", "transformed"},
     "objective.py": {"Recorded", "Objective.loss_and_gradient"},  # TensorFlow's is an attribute, a tf.function
 }
 

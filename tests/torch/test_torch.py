@@ -12,7 +12,7 @@ from torchvision.models import vgg19 as torchvision_vgg19  # noqa: E402
 from nst_spec import backend as backends  # noqa: E402
 from nst_spec import generator, heap, recipe, vgg19, weights  # noqa: E402
 from nst_spec.recipe import Pooling  # noqa: E402
-from nst_torch import backend, losses, memory, network, optimizers  # noqa: E402
+from nst_torch import backend, losses, memory, network, optimizers, winograd  # noqa: E402
 from tests.conftest import make_problem, relative  # noqa: E402
 
 
@@ -175,9 +175,9 @@ def test_an_objective_that_nobody_holds_is_gone_at_once(tile, narrow_weights):
 def winograd_for_all(monkeypatch):
     if not torch.backends.nnpack.is_available():
         pytest.skip("NNPACK does not know this CPU")
-    for module, names in ((backend, ("WINOGRAD_PIXELS", "WINOGRAD_WIDTH")), (network, ("WINOGRAD_POSITIONS",))):
-        for name in names:
-            monkeypatch.setattr(module, name, 0)
+    for module, name in ((winograd, "PIXELS"), (winograd, "POSITIONS")):
+        monkeypatch.setattr(module, name, 0)
+    monkeypatch.setattr(vgg19, "WIDTHS", (0,))
 
 
 @pytest.mark.parametrize("pooling", ["average", "max"])
@@ -193,7 +193,7 @@ def test_winograds_algorithm_finds_the_same_losses_and_gradient(tile, pooling, w
 
 
 @pytest.mark.parametrize(
-    ("settings", "side", "width", "winograd"),
+    ("settings", "side", "width", "taken"),
     [
         ({"fast": True}, 256, 64, True),
         ({}, 256, 64, False),
@@ -203,8 +203,8 @@ def test_winograds_algorithm_finds_the_same_losses_and_gradient(tile, pooling, w
         ({"fast": True, "dtype": "float64"}, 256, 64, False),
     ],
 )
-def test_winograds_algorithm_is_for_fast_float32_where_it_pays(settings, side, width, winograd, monkeypatch):
-    monkeypatch.setattr(torch.backends.nnpack, "is_available", lambda: True)
+def test_winograds_algorithm_is_for_fast_float32_where_it_pays(settings, side, width, taken, monkeypatch):
+    monkeypatch.setattr(winograd, "is_available", lambda: True)
     given = weights.random_weights((width,))
     shallow = {"content.taps": "relu1_2", "style.taps": "relu1_1"}
     images = [np.zeros((side, 256, 3))] * 2
@@ -213,7 +213,7 @@ def test_winograds_algorithm_is_for_fast_float32_where_it_pays(settings, side, w
     made = []
     monkeypatch.setattr(backend, "Objective", lambda *arguments, **options: made.append(options["winograd"]))
     loaded.objective(problem)
-    assert made == [winograd]
+    assert made == [taken]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="takes a GPU")
