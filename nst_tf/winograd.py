@@ -49,7 +49,7 @@ class Convolution(keras.layers.Conv2D):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Return the outputs (1, H, W, out)."""
-        if None in x.shape:  # Keras builds, and computes nothing
+        if None in x.shape:  # XLA compiles for one size
             return super().call(x)
 
         @tf.custom_gradient
