@@ -140,19 +140,22 @@ def test_l_bfgs_for_a_gpu_stops_and_skips_where_torchs_does(gradients):
         torch.testing.assert_close(*variables, rtol=1e-13, atol=0, equal_nan=True)
 
 
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize(
     ("sides", "rounding"),
     [((6, 8), "floor"), ((6, 8), "ceil"), ((7, 8), "floor"), ((6, 9), "floor"), ((7, 9), "floor")],
 )
-def test_averages_for_a_gpu_are_the_poolings(sides, rounding):
-    x = torch.from_numpy(generator.uniform(1, (1, *sides, 5))).permute(0, 3, 1, 2).requires_grad_()
-    pooled = network._pooling_layer(Pooling(kind="average", rounding=rounding))(x), network._WholeAverages.apply(x)
+def test_averages_of_our_own_are_the_poolings(sides, rounding, layout):
+    x = torch.from_numpy(generator.uniform(1, (1, *sides, 5))).permute(0, 3, 1, 2)
+    x = x.contiguous(memory_format=layout).requires_grad_()
+    settings = {"kernel_size": 2, "ceil_mode": rounding == "ceil", "count_include_pad": False}
+    pooled = torch.nn.functional.avg_pool2d(x, **settings), network._WholeAverages.apply(x)
     slope = torch.from_numpy(generator.uniform(2, tuple(pooled[0].shape)))
     torch.testing.assert_close(*pooled, rtol=1e-15, atol=0)
     slopes = [torch.autograd.grad(y, x, slope)[0] for y in pooled]
     torch.testing.assert_close(*slopes, rtol=1e-15, atol=0)
     for tensor in (pooled[1], slopes[1]):
-        assert tensor.is_contiguous(memory_format=torch.channels_last)
+        assert tensor.is_contiguous(memory_format=layout)
 
 
 @pytest.mark.parametrize("tile", ["off", 32])
