@@ -116,16 +116,20 @@ class Backend(protocol.Configured):
             "winograd": self._winograd,
         }
 
+    def _workspace(self, xla: bool) -> int:
+        if xla:
+            return memory.XLA_WORKSPACE
+        return memory.ONEDNN_WORKSPACE if self._onednn else memory.WORKSPACE
+
     def objective(self, problem: protocol.Problem, tile: tiles.Tile | None = None) -> Objective:
         """Return the problem with the network built and the targets computed."""
         memory.release(self.device)
         pixels = math.prod(problem.content.shape[:2])
         xla = self._xla and pixels >= XLA_PIXELS
-        workspace = memory.XLA_WORKSPACE if xla else memory.ONEDNN_WORKSPACE if self._onednn else memory.WORKSPACE
         # A narrow network has too little to multiply.
         is_wide = problem.weights.widths[0] >= vgg19.WIDTHS[0]
         takes_winograd = self._winograd and is_wide and pixels >= winograd.PIXELS
-        free = memory.free(self.device)
+        free, workspace = memory.free(self.device), self._workspace(xla)
         plan = self.planned(problem, tile, free, memory.WINOGRAD_WORKSPACE if takes_winograd else workspace)
         if takes_winograd and plan.tile:
             # Tiles have many sizes, and XLA would compile for each.

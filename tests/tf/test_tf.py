@@ -188,10 +188,9 @@ def winograd_for_all(monkeypatch):
     monkeypatch.setattr(vgg19, "WIDTHS", (0,))
 
 
-@pytest.mark.parametrize("pooling", ["average", "max"])
-@pytest.mark.parametrize("xla", [False, True])
+@pytest.mark.parametrize(("pooling", "xla"), [("average", False), ("max", True)])
 def test_winograds_algorithm_finds_the_same_losses_and_gradient(
-    xla, pooling, winograd_for_all, not_deterministic, narrow_weights, monkeypatch
+    pooling, xla, winograd_for_all, not_deterministic, narrow_weights, monkeypatch
 ):
     monkeypatch.setattr(backend, "XLA_PIXELS", 0 if xla else 2**40)
     images = [smooth_image(97, 82, seed) for seed in (1, 2, 3)]
