@@ -369,6 +369,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0: done; 1: stopped early, the picture so far written; 2: a user's mistake; 70: ours; 130: interrupted.
     """
+    # A shell may have closed them (`>&-`).
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     # Accepted anywhere, since it is wanted after the fact.

@@ -132,7 +132,7 @@ class Backend(protocol.Configured):
         free, workspace = memory.free(self.device), self._workspace(xla)
         plan = self.planned(problem, tile, free, memory.WINOGRAD_WORKSPACE if takes_winograd else workspace)
         if takes_winograd and plan.tile:
-            # Tiles have many sizes, and XLA would compile for each.
+            # Tiles are for want of memory, of which the algorithm takes twice as much.
             takes_winograd, plan = False, self.planned(problem, tile, free, workspace)
         problem = dataclasses.replace(problem, recipe=plan.adapted(problem.recipe))
         network_dtype = NETWORK_DTYPES.get(self.precision, self.dtype)

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -85,3 +87,9 @@ def test_every_command_explains_itself(nst, command):
     code, out, _ = nst(command, "--help")
     assert code == 0
     assert "Usage: nst" in out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="takes a POSIX shell")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_are_no_error(closed):
+    assert subprocess.run(f"{sys.executable} -m nst recipes {closed}", shell=True, capture_output=True).returncode == 0
