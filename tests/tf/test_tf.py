@@ -199,7 +199,8 @@ def test_winograds_algorithm_finds_the_same_losses_and_gradient(
     layers = [objective.network.layers["conv1_2"] for objective in judged]
     assert [isinstance(layer, winograd.Convolution) for layer in layers] == [True, False]
     ours, plain = (objective.evaluate(images[2].astype("float32")) for objective in judged)
-    assert 0 < relative(ours.gradient, plain.gradient) <= 1e-4
+    # A choice of maximum pooling may flip.
+    assert 0 < relative(ours.gradient, plain.gradient) <= (1e-4 if pooling == "average" else 1e-2)
     assert ours.losses.total == pytest.approx(plain.losses.total, rel=1e-5)
 
 

@@ -191,7 +191,8 @@ def test_winograds_algorithm_finds_the_same_losses_and_gradient(tile, pooling, w
     judged = [backends.load("torch", device="cpu", fast=fast, tile=tile).objective(problem) for fast in (True, False)]
     assert [objective.network.layers.conv1_2.winograd for objective in judged] == [True, False]
     ours, plain = (objective.evaluate(images[2].astype("float32")) for objective in judged)
-    assert 0 < relative(ours.gradient, plain.gradient) <= 1e-4
+    # A choice of maximum pooling may flip.
+    assert 0 < relative(ours.gradient, plain.gradient) <= (1e-4 if pooling == "average" else 1e-2)
     assert ours.losses.total == pytest.approx(plain.losses.total, rel=1e-5)
 
 
