@@ -146,6 +146,10 @@ def last_of_equals(monkeypatch, package):
         monkeypatch.setattr(network, "_pooling_layer", faulty)
 
 
+def subtract(variable, step):
+    (variable.sub_ if hasattr(variable, "sub_") else variable.assign_sub)(step)
+
+
 def gradient_step_first(monkeypatch, package):
     """L-BFGS takes its first step along the whole gradient, not along min(1, 1/|g|_1) of it."""
     optimizers = importlib.import_module(f"{package}.optimizers")
@@ -153,13 +157,11 @@ def gradient_step_first(monkeypatch, package):
     def plant(rule):
         original = rule.update
 
-        def faulty(self, *gradient):
+        def faulty(self, gradient):
             if getattr(self, "moved", False):
-                return original(self, *gradient)
+                return original(self, gradient)
             self.moved = True
-            if gradient:
-                return self.variable.assign_sub(0.1 * gradient[0])
-            return self.variable.sub_(0.1 * self.variable.grad)
+            return subtract(self.variable, 0.1 * gradient)
 
         monkeypatch.setattr(rule, "update", faulty)
 
@@ -171,15 +173,14 @@ def gradient_step_first(monkeypatch, package):
 def epsilon_under_the_root(monkeypatch, package):
     rule = importlib.import_module(f"{package}.optimizers").Adam
 
-    def faulty(self, *gradient):
-        s = self.settings
-        g = gradient[0] if gradient else self.variable.grad
+    def faulty(self, gradient):
+        s, g = self.settings, gradient
         self.t += 1
         self.m = s.beta1 * (self.m if self.t > 1 else 0) + (1 - s.beta1) * g
         self.v = s.beta2 * (self.v if self.t > 1 else 0) + (1 - s.beta2) * g * g
         root = (self.v / (1 - s.beta2**self.t) + s.epsilon) ** 0.5
         step = s.lr / (1 - s.beta1**self.t) * self.m / root
-        return self.variable.assign_sub(step) if gradient else self.variable.sub_(step)
+        return subtract(self.variable, step)
 
     monkeypatch.setattr(rule, "update", faulty)
 
