@@ -104,8 +104,8 @@ def measure(
         }
         # Apart, since an image put back every round would leave L-BFGS nothing to remember.
         transfers: dict[str, Work] = {"upload": lambda: descent.place(problem.content), "download": descent.image}
-        timed = (in_turn(these, runs, workload.finish, clock) for these in (pieces, transfers))
-        parts = Profile(seconds={name: times for each in timed for name, times in each.items()})
+        timed = [in_turn(these, runs, workload.finish, clock) for these in (pieces, transfers)]
+        parts = Profile(seconds=timed[0] | timed[1])
     return Row(
         environment=environment(backend, version),
         size=case.size,

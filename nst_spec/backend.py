@@ -47,11 +47,21 @@ class Problem:
     content: Image
     style: Image
 
+    @property
+    def pixels(self) -> int:
+        """The pixels of the content image."""
+        return math.prod(self.content.shape[:2])
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the network is as wide as the published one; a narrower one has little to multiply."""
+        return self.weights.widths[0] >= vgg19.WIDTHS[0]
+
     def shape(self, tap: str, image: Image) -> Shape:
         """Return what divisors and factors may depend on, for the tap's features of one of the problem's images."""
         sides = [vgg19.map_side(tap, side, self.recipe.pooling.rounding) for side in image.shape[:2]]
         channels = vgg19.widths_of(self.weights.arrays)[vgg19.block_of(tap) - 1]
-        return Shape(channels, math.prod(sides), self.content.shape[0] * self.content.shape[1])
+        return Shape(channels, math.prod(sides), self.pixels)
 
 
 @dataclass(frozen=True)

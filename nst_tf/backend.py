@@ -1,11 +1,10 @@
 """The protocol's door: devices, precision and switches, NumPy in and NumPy out."""
 
 import dataclasses
-import math
 import os
 
 from nst_spec import backend as protocol
-from nst_spec import cpu, tiles, vgg19
+from nst_spec import cpu, tiles
 from nst_spec.errors import NstError
 from nst_tf import ONEDNN, importing
 
@@ -124,11 +123,8 @@ class Backend(protocol.Configured):
     def objective(self, problem: protocol.Problem, tile: tiles.Tile | None = None) -> Objective:
         """Return the problem with the network built and the targets computed."""
         memory.release(self.device)
-        pixels = math.prod(problem.content.shape[:2])
-        xla = self._xla and pixels >= XLA_PIXELS
-        # A narrow network has too little to multiply.
-        is_wide = problem.weights.widths[0] >= vgg19.WIDTHS[0]
-        takes_winograd = self._winograd and is_wide and pixels >= winograd.PIXELS
+        xla = self._xla and problem.pixels >= XLA_PIXELS
+        takes_winograd = self._winograd and problem.is_wide and problem.pixels >= winograd.PIXELS
         free, workspace = memory.free(self.device), self._workspace(xla)
         plan = self.planned(problem, tile, free, memory.WINOGRAD_WORKSPACE if takes_winograd else workspace)
         if takes_winograd and plan.tile:

@@ -127,8 +127,12 @@ class Objective:
 
     def _features_of(self, image: tf.Tensor, taps: Sequence[str]) -> dict[str, tf.Tensor]:
         # Of any size, so that nothing is compiled for a style image's own.
-        signature = [tf.TensorSpec((1, None, None, vgg19.IMAGE_CHANNELS), self.dtype)]
-        return tf.function(lambda x: self._features(self.to_network(x), taps), input_signature=signature)(image)
+        graph = tf.function(lambda x: self._features(self.to_network(x), taps), input_signature=[self._any_size])
+        return graph(image)
+
+    @property
+    def _any_size(self) -> tf.TensorSpec:
+        return tf.TensorSpec((1, None, None, vgg19.IMAGE_CHANNELS), self.dtype)
 
     def variable(self, image: protocol.Image) -> tf.Tensor:
         """Return an image (H, W, 3) as the variable (1, H, W, 3) in the optimised space."""

@@ -53,8 +53,7 @@ class TiledObjective(Objective):
         return tf.function(function, input_signature=signature)
 
     def _signature(self, taps: Sequence[str]) -> tuple[tf.TensorSpec, dict[str, tuple[tf.TensorSpec, ...]]]:
-        crop = tf.TensorSpec((1, None, None, vgg19.IMAGE_CHANNELS), self.dtype)
-        return crop, {tap: (tf.TensorSpec((), tf.int32),) * 4 for tap in taps}
+        return self._any_size, {tap: (tf.TensorSpec((), tf.int32),) * 4 for tap in taps}
 
     def _bounds(self, piece: tiles.Piece, taps: Sequence[str]) -> Bounds:
         owned = {tap: piece.owned(tap, self.recipe.pooling.rounding) for tap in taps}

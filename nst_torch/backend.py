@@ -1,14 +1,13 @@
 """The protocol's door: devices, precision and switches, NumPy in and NumPy out."""
 
 import dataclasses
-import math
 import os
 
 import torch
 import torchvision
 
 from nst_spec import backend as protocol
-from nst_spec import cpu, heap, tiles, vgg19
+from nst_spec import cpu, heap, tiles
 from nst_torch import memory, winograd
 from nst_torch.bench import Workload
 from nst_torch.objective import Objective
@@ -81,10 +80,7 @@ class Backend(protocol.Configured):
     def objective(self, problem: protocol.Problem, tile: tiles.Tile | None = None) -> Objective:
         """Return the problem with the network built and the targets computed."""
         memory.release(self.device)
-        pixels = math.prod(problem.content.shape[:2])
-        # A narrow network has too little to multiply.
-        is_wide = problem.weights.widths[0] >= vgg19.WIDTHS[0]
-        takes_winograd = self._winograd and is_wide and pixels >= winograd.PIXELS
+        takes_winograd = self._winograd and problem.is_wide and problem.pixels >= winograd.PIXELS
         workspace = memory.WINOGRAD_WORKSPACE if takes_winograd else memory.WORKSPACE
         plan = self.planned(problem, tile, memory.free(self.device), workspace)
         problem = dataclasses.replace(problem, recipe=plan.adapted(problem.recipe))
@@ -94,7 +90,7 @@ class Backend(protocol.Configured):
             # 15% off a step at 512 px.
             heap.keep(not plan.short)
         kind = Objective if plan.tile is None else TiledObjective
-        recorded = self.fast and self.device == "cuda" and plan.tile is None and pixels <= RECORDED_PIXELS
+        recorded = self.fast and self.device == "cuda" and plan.tile is None and problem.pixels <= RECORDED_PIXELS
         device = torch.device(self.device)
         return kind(
             problem,

@@ -42,7 +42,7 @@ class _Convolved(torch.autograd.Function):
 
 
 def _convolution(x: Tensor, kernel: Tensor, bias: Tensor | None, winograd: bool) -> Tensor:
-    if winograd:
+    if winograd and x.shape[2] * x.shape[3] >= algorithm.POSITIONS:
         return algorithm.convolution(x, kernel, bias)
     return functional.conv2d(x, kernel, bias, padding=1)
 

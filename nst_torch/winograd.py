@@ -6,7 +6,6 @@ for float32 on a CPU. PyTorch itself takes that for large batches alone.
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 PIXELS = 256 * 256
 """Content images of fewer pixels gain nothing."""
@@ -21,6 +20,4 @@ def is_available() -> bool:
 
 def convolution(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
     """Return the convolution (1, out, H, W) of x (1, in, H, W), zero around it, with a kernel (out, in, 3, 3)."""
-    if x.shape[2] * x.shape[3] < POSITIONS:
-        return functional.conv2d(x, kernel, bias, padding=1)
     return torch._nnpack_spatial_convolution(x.contiguous(), kernel, bias, (1, 1), (1, 1))
