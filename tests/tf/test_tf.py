@@ -15,7 +15,7 @@ import nst_tf  # noqa: E402
 from nst_spec import backend as backends  # noqa: E402
 from nst_spec import recipe, reference, vgg19, weights  # noqa: E402
 from nst_spec.recipe import Pooling  # noqa: E402
-from nst_tf import backend, network, optimizers, winograd  # noqa: E402
+from nst_tf import network, optimizers  # noqa: E402
 from tests.conftest import make_problem, relative, smooth_image  # noqa: E402
 
 
@@ -179,55 +179,6 @@ def test_xla_is_not_for_a_process_that_something_made_deterministic(not_determin
     assert ours.switches()["deterministic"]
     assert not ours.switches()["xla"]
     assert np.isfinite(ours.objective(problem).evaluate(images[0]).gradient).all()
-
-
-@pytest.fixture
-def winograd_for_all(monkeypatch):
-    for module, name in ((winograd, "PIXELS"), (winograd, "CHANNELS")):
-        monkeypatch.setattr(module, name, 0)
-    monkeypatch.setattr(vgg19, "WIDTHS", (0,))
-
-
-@pytest.mark.parametrize(("pooling", "xla"), [("average", False), ("max", True)])
-def test_winograds_algorithm_finds_the_same_losses_and_gradient(
-    pooling, xla, winograd_for_all, not_deterministic, narrow_weights, monkeypatch
-):
-    monkeypatch.setattr(backend, "XLA_PIXELS", 0 if xla else 2**40)
-    images = [smooth_image(97, 82, seed) for seed in (1, 2, 3)]
-    problem = make_problem("default", narrow_weights, *images[:2], dtype="float32", **{"pooling.kind": pooling})
-    judged = [backends.load("tf", device="cpu", fast=fast).objective(problem) for fast in (True, False)]
-    layers = [objective.network.layers["conv1_2"] for objective in judged]
-    assert [isinstance(layer, winograd.Convolution) for layer in layers] == [True, False]
-    ours, plain = (objective.evaluate(images[2].astype("float32")) for objective in judged)
-    # A choice of maximum pooling may flip.
-    assert 0 < relative(ours.gradient, plain.gradient) <= (1e-4 if pooling == "average" else 1e-2)
-    assert ours.losses.total == pytest.approx(plain.losses.total, rel=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("settings", "side", "width", "taken"),
-    [
-        ({"fast": True}, 384, 64, True),
-        ({}, 384, 64, False),
-        ({"fast": True}, 368, 64, False),
-        ({"fast": True}, 384, 63, False),
-        ({"fast": True, "tile": 128}, 384, 64, False),
-        ({"fast": True, "precision": "bf16"}, 384, 64, False),
-        ({"fast": True, "dtype": "float64"}, 384, 64, False),
-    ],
-)
-def test_winograds_algorithm_is_for_fast_float32_where_it_pays(
-    settings, side, width, taken, not_deterministic, monkeypatch
-):
-    given = weights.random_weights((width,))
-    shallow = {"content.taps": "relu1_2", "style.taps": "relu1_1"}
-    loaded = backends.load("tf", device="cpu", **settings)
-    problem = make_problem("default", given, *[np.zeros((side, 384, 3))] * 2, dtype=loaded.dtype, **shallow)
-    made = []
-    for kind in ("Objective", "TiledObjective"):
-        monkeypatch.setattr(backend, kind, lambda *arguments, **options: made.append(options["winograd"]))
-    loaded.objective(problem)
-    assert made == [taken]
 
 
 def test_onednn_computes_what_the_oracle_does(photo, painting, tmp_path):

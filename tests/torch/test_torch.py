@@ -12,7 +12,7 @@ from torchvision.models import vgg19 as torchvision_vgg19  # noqa: E402
 from nst_spec import backend as backends  # noqa: E402
 from nst_spec import generator, heap, recipe, vgg19, weights  # noqa: E402
 from nst_spec.recipe import Pooling  # noqa: E402
-from nst_torch import backend, losses, memory, network, optimizers, winograd  # noqa: E402
+from nst_torch import losses, memory, network, optimizers  # noqa: E402
 from tests.conftest import make_problem, relative  # noqa: E402
 
 
@@ -172,52 +172,6 @@ def test_an_objective_that_nobody_holds_is_gone_at_once(tile, narrow_weights):
         assert held() is None
     finally:
         gc.enable()
-
-
-@pytest.fixture
-def winograd_for_all(monkeypatch):
-    if not torch.backends.nnpack.is_available():
-        pytest.skip("NNPACK does not know this CPU")
-    for module, name in ((winograd, "PIXELS"), (winograd, "POSITIONS")):
-        monkeypatch.setattr(module, name, 0)
-    monkeypatch.setattr(vgg19, "WIDTHS", (0,))
-
-
-@pytest.mark.parametrize("pooling", ["average", "max"])
-@pytest.mark.parametrize("tile", ["off", 64])
-def test_winograds_algorithm_finds_the_same_losses_and_gradient(tile, pooling, winograd_for_all, narrow_weights):
-    images = [generator.uniform(seed, (97, 82, 3)) for seed in (1, 2, 3)]
-    problem = make_problem("default", narrow_weights, *images[:2], dtype="float32", **{"pooling.kind": pooling})
-    judged = [backends.load("torch", device="cpu", fast=fast, tile=tile).objective(problem) for fast in (True, False)]
-    assert [objective.network.layers.conv1_2.winograd for objective in judged] == [True, False]
-    ours, plain = (objective.evaluate(images[2].astype("float32")) for objective in judged)
-    # A choice of maximum pooling may flip.
-    assert 0 < relative(ours.gradient, plain.gradient) <= (1e-4 if pooling == "average" else 1e-2)
-    assert ours.losses.total == pytest.approx(plain.losses.total, rel=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("settings", "side", "width", "taken"),
-    [
-        ({"fast": True}, 256, 64, True),
-        ({}, 256, 64, False),
-        ({"fast": True}, 240, 64, False),
-        ({"fast": True}, 256, 63, False),
-        ({"fast": True, "precision": "bf16"}, 256, 64, False),
-        ({"fast": True, "dtype": "float64"}, 256, 64, False),
-    ],
-)
-def test_winograds_algorithm_is_for_fast_float32_where_it_pays(settings, side, width, taken, monkeypatch):
-    monkeypatch.setattr(winograd, "is_available", lambda: True)
-    given = weights.random_weights((width,))
-    shallow = {"content.taps": "relu1_2", "style.taps": "relu1_1"}
-    images = [np.zeros((side, 256, 3))] * 2
-    loaded = backends.load("torch", device="cpu", **settings)
-    problem = make_problem("default", given, *images, dtype=loaded.dtype, **shallow)
-    made = []
-    monkeypatch.setattr(backend, "Objective", lambda *arguments, **options: made.append(options["winograd"]))
-    loaded.objective(problem)
-    assert made == [taken]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="takes a GPU")
