@@ -254,6 +254,9 @@ GUARD_FACTOR = 10.0
 NEUTRAL_STRENGTH = 0.5
 """The strength at which alpha and beta are the recipe's own."""
 
+STRENGTH_POWER = 3
+"""The power of strength that weights follow: what an eye takes for even steps is a factor of ten in beta and more."""
+
 
 def names() -> tuple[str, ...]:
     """Return the names of the recipes that come with the package, `default` first."""
@@ -353,10 +356,10 @@ def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
 
     Keys are a recipe's fields, dotted (`optimizer.lr`), and three that stand for several fields:
     `steps` (all scales together, shared out as the recipe does, at least one at the finest), `strength` (0 to 1: alpha
-    times 2(1 - strength), beta and the total variation's weight times 2 strength, so 0.5 changes nothing and 0 leaves
-    the content alone), and a term's `taps` as names or stages (`style.taps = "1,3"` or `"relu1_1=0.5,relu3_1"`; a tap
-    keeps its weight, a new one has 1). Another optimiser's `kind` begins with that optimiser's own defaults; Adam's
-    learning rate is then ADAM_STEP of the optimised space's range.
+    times (2(1 - strength))^3, beta and the total variation's weight times (2 strength)^3, so 0.5 changes nothing and 0
+    leaves the content alone), and a term's `taps` as names or stages (`style.taps = "1,3"` or `"relu1_1=0.5,relu3_1"`;
+    a tap keeps its weight, a new one has 1). Another optimiser's `kind` begins with that optimiser's own defaults;
+    Adam's learning rate is then ADAM_STEP of the optimised space's range.
 
     Raises NstError naming the key and the accepted values.
     """
@@ -395,7 +398,10 @@ def _own(value: Any) -> Any:
 def _strengthened(recipe: Recipe, strength: Any) -> Recipe:
     if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 <= strength <= 1:
         raise NstError(f"strength: expected a number from 0 to 1, received {strength!r}")
-    content, style = (1 - strength) / (1 - NEUTRAL_STRENGTH), strength / NEUTRAL_STRENGTH
+    content, style = (
+        (part / neutral) ** STRENGTH_POWER
+        for part, neutral in ((1 - strength, 1 - NEUTRAL_STRENGTH), (strength, NEUTRAL_STRENGTH))
+    )
     tv = recipe.tv.model_copy(update={"weight": recipe.tv.weight * style})
     return recipe.model_copy(update={"alpha": recipe.alpha * content, "beta": recipe.beta * style, "tv": tv})
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
+from nst_spec.losses import GREY_SHARE
+
 
 @tf.custom_gradient
 def _gram(flat: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
@@ -42,11 +44,16 @@ def _tv_mean_squared(x: tf.Tensor) -> tf.Tensor:
     return (tf.reduce_sum(tf.square(dy)) + tf.reduce_sum(tf.square(dx))) / tf.cast(tf.size(x), x.dtype)
 
 
+def _tv_mean_squared_colour(x: tf.Tensor) -> tf.Tensor:
+    return _tv_mean_squared(x) - (1 - GREY_SHARE) * _tv_mean_squared(tf.reduce_mean(x, axis=3, keepdims=True))
+
+
 TV_FORMS: Mapping[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "l1": _tv_l1,
     "half-squared": lambda x: 0.5 * tf.reduce_sum(_cropped_squares(x)),
     "power-1.25": lambda x: tf.reduce_sum(tf.pow(_cropped_squares(x), 1.25)),
     "mean-squared": _tv_mean_squared,
+    "mean-squared-colour": _tv_mean_squared_colour,
 }
 
 

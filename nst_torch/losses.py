@@ -8,6 +8,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
+from nst_spec.losses import GREY_SHARE
+
 BLOCKS = 16
 """Parts of all positions that are summed apart: in one go, sums over few channels lose a digit of float32 on a CPU."""
 
@@ -98,11 +100,16 @@ def _tv_mean_squared(x: Tensor) -> Tensor:
     return sum(functional.mse_loss(*pair, reduction="sum") for pair in pairs) / x.numel()
 
 
+def _tv_mean_squared_colour(x: Tensor) -> Tensor:
+    return _tv_mean_squared(x) - (1 - GREY_SHARE) * _tv_mean_squared(x.mean(dim=1, keepdim=True))
+
+
 TV_FORMS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "l1": _tv_l1,
     "half-squared": lambda x: 0.5 * _cropped_squares(x).sum(),
     "power-1.25": lambda x: torch.pow(_cropped_squares(x), 1.25).sum(),
     "mean-squared": _tv_mean_squared,
+    "mean-squared-colour": _tv_mean_squared_colour,
 }
 
 

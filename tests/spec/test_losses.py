@@ -61,11 +61,23 @@ def test_a_silent_target_has_no_term():
 @pytest.mark.parametrize(
     ("form", "expected"),
     # Rows (0, 1) and (3, 7): dy = 3, 6; dx = 1, 4.
-    [("l1", 14.0), ("half-squared", 0.5 * (9 + 1)), ("power-1.25", 10**1.25), ("mean-squared", (45 + 17) / 4)],
+    [
+        ("l1", 14.0),
+        ("half-squared", 0.5 * (9 + 1)),
+        ("power-1.25", 10**1.25),
+        ("mean-squared", (45 + 17) / 4),
+        ("mean-squared-colour", 0.1 * (45 + 17) / 4),
+    ],
 )
 def test_total_variation_by_hand(form, expected):
     x = np.array([[[0.0], [1.0]], [[3.0], [7.0]]])
     assert losses.total_variation(x, form)[0] == pytest.approx(expected, rel=1e-14)
+
+
+def test_a_step_in_colour_counts_ten_times_one_in_grey():
+    grey, colour = (np.array([[[0.0, 0.0, 0.0], step]]) for step in ([1.0, 1.0, 1.0], [1.0, -1.0, 0.0]))
+    assert losses.total_variation(grey, "mean-squared-colour")[0] == pytest.approx(0.1 * 3 / 6, rel=1e-14)
+    assert losses.total_variation(colour, "mean-squared-colour")[0] == pytest.approx(2 / 6, rel=1e-14)
 
 
 def test_the_total_is_weighted():

@@ -109,7 +109,9 @@ def test_steps_are_shared_out_exactly(steps):
     assert [scale.steps for scale in changed(steps=290, **{"size.pixels": 1024}).schedule] == [100, 100, 50, 40]
 
 
-@pytest.mark.parametrize(("strength", "alpha", "beta"), [(0.0, 2.0, 0.0), (0.5, 1.0, 1.0), (1.0, 0.0, 2.0)])
+@pytest.mark.parametrize(
+    ("strength", "alpha", "beta"), [(0.0, 8.0, 0.0), (0.25, 3.375, 0.125), (0.5, 1.0, 1.0), (1.0, 0.0, 8.0)]
+)
 def test_strength_moves_weight_between_content_and_style(strength, alpha, beta):
     before, after = recipe.load("default"), changed(strength=strength)
     assert after.alpha == pytest.approx(alpha * before.alpha)
@@ -121,7 +123,7 @@ def test_a_recipe_adapts_to_a_weight_set_by_its_own_data():
     default = recipe.load("default")
     assert recipe.adapted_to(default, "caffe") == recipe.override(default, {"adapted": {}})
     adapted = recipe.adapted_to(default, "random")
-    assert (adapted.content.taps, adapted.beta) == ({"relu1_2": 0.5, "relu2_2": 0.5}, 30.0)
+    assert adapted.content.taps == {"relu1_2": 0.5, "relu2_2": 0.5}
     assert adapted.style == default.style
     embedded = recipe.adapted_to(default, "embedded")
     assert (embedded.content.taps, embedded.size.margin) == ({"relu3_2": 1.0}, 16)
