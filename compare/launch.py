@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
-from nst_spec.errors import NstError, reason
+from nst_spec.errors import NstError, install, reason
 
 Say = Callable[[str], None]
 
@@ -24,13 +24,17 @@ def run(python: str, arguments: Sequence[str], backend: str, say: Say) -> None:
     last = ""
     with process:
         assert process.stderr
-        for line in process.stderr:
-            # The last line is kept back: of a process that fails it is the reason, and the caller says it.
-            if last:
-                say(last)
-            last = line.rstrip().removeprefix("nst: ")
+        try:
+            for line in process.stderr:
+                # The last line is kept back: of a process that fails it is the reason, and the caller says it.
+                if last:
+                    say(last)
+                last = line.rstrip().removeprefix("nst: ")
+        except BaseException:
+            process.kill()  # an interrupt may have reached this process alone
+            raise
     if process.returncode and "No module named nst" in last:
-        raise NstError(f"{backend}: {python} has no nst; {python} -m pip install 'nst[{backend}]'")
+        raise NstError(f"{backend}: {python} has no nst; {python} -m {install(backend)}")
     if process.returncode:
         raise NstError(f"{backend}: {last or f'ended with exit code {process.returncode}'}")
     if last:

@@ -17,7 +17,7 @@ from compare.diff import Comparison, First, Layer, Result, Trajectory, limit_tex
 from compare.tolerances import TOLERANCES
 from compare.trace import Array, Environment, Trace
 from nst_spec import images
-from nst_spec.errors import NstError, reason
+from nst_spec.errors import NstError, install, reason
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +72,7 @@ def check_installed() -> None:
     """Raise NstError, naming the extra to install, when a library that the report needs is missing."""
     missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
     if missing:
-        raise NstError(f"the report needs {' and '.join(missing)}: pip install 'nst[report]'")
+        raise NstError(f"the report needs {' and '.join(missing)}: {install('report')}")
 
 
 def _failing_first(pair: tuple[Comparison, tuple[Trace, Trace]]) -> bool:

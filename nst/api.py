@@ -207,6 +207,12 @@ def stylize(
 
 def paint(prepared: Prepared, on_step: OnStep | None = None) -> Result:
     """Run what `prepare` returned."""
+    recipe, weights = prepared.recipe, prepared.inputs.weights.name
+    if weights == weight_sets.WITHOUT_NETWORK and recipe.style.term != "energy":
+        prepared.warn(
+            f"recipe {recipe.name} is made for pretrained weights, whose features are some hundred times as large as "
+            f"those of {weights!r}: style may hardly show. The recipe `{DEFAULT_RECIPE}` suits both"
+        )
     outcome = run.run(prepared.backend, prepared.recipe, prepared.inputs, on_step, say=prepared.say, warn=prepared.warn)
     height, width = outcome.image.shape[:2]
     record = prepared.record() | {

@@ -1,5 +1,6 @@
 """The command line. Nothing heavy is imported before a command needs it."""
 
+import difflib
 import json
 import os
 import sys
@@ -42,11 +43,17 @@ class FrontDoor(click.Group):
         """Put the main job's name first where the first argument is neither a command nor the group's own option."""
         own = {option for parameter in self.get_params(ctx) for option in parameter.opts}
         if args and args[0] not in self.commands and args[0] not in own:
+            meant = difflib.get_close_matches(args[0], self.commands, n=1)
+            if meant and not os.path.exists(args[0]):
+                raise click.UsageError(f"no such command or photo: {args[0]} (did you mean {meant[0]}?)", ctx)
             args = [MAIN_JOB, *args]
         return super().parse_args(ctx, args)
 
 
-@click.group(cls=FrontDoor, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
+
+
+@click.group(cls=FrontDoor, context_settings=CONTEXT)
 @click.version_option(nst.__version__, prog_name="nst")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
@@ -318,11 +325,14 @@ def export_weights(name: str, output: Path, offline: bool, force: bool) -> None:
 
 @cli.command()
 @click.argument("picture")
-def info(picture: str) -> None:
-    """Print the record that a picture carries."""
+@click.option("--json", "as_json", is_flag=True, help="Print the whole record, every step's losses too.")
+def info(picture: str, as_json: bool) -> None:
+    """Print what made a picture: the record that it carries."""
+    from nst import report
     from nst_spec import images
 
-    click.echo(json.dumps(images.read_record(Path(picture)), indent=2))
+    record = images.read_record(Path(picture))
+    click.echo(json.dumps(record, indent=2) if as_json else report.record_as_text(record))
 
 
 @cli.command()
@@ -384,7 +394,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo(help_wanted.ctx.get_help() if help_wanted.ctx else "")
         return USER_ERROR
     except click.ClickException as mistake:
-        mistake.show()
+        context = getattr(mistake, "ctx", None)
+        warn(f"{mistake.format_message().rstrip('.')}{f' ({context.command_path} --help)' if context else ''}")
         return USER_ERROR
     except (KeyboardInterrupt, click.Abort):
         click.echo("nst: interrupted", err=True)

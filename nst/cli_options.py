@@ -1,5 +1,6 @@
 """What the commands have in common: groups of options, messages, checks."""
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,11 @@ def participants(
     `backends` is the list as typed, None if it was not; `pythons` are the interpreters that were named.
     """
     from nst_spec import backend as protocol
-    from nst_spec.errors import NstError, not_accepted
+    from nst_spec.errors import NstError, install, not_accepted
 
+    for name, python in pythons.items():
+        if python and not shutil.which(python):
+            raise NstError(f"--{name}-python: expected an interpreter, received {python}, which is no program here")
     if backends:
         chosen = [name.strip() for name in backends.split(",")]
         for name in chosen:
@@ -74,7 +78,7 @@ def participants(
         return chosen, []
     there = {*protocol.installed(), *(name for name, python in pythons.items() if python)}
     notes = [
-        f"{name} is not installed here and is left out: pip install 'nst[{name}]', or --{name}-python"
+        f"{name} is not installed here and is left out: {install(name)}, or --{name}-python"
         for name in protocol.PREFERENCE
         if name not in there
     ]

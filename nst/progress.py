@@ -30,8 +30,9 @@ class Display:
     def __init__(self, prepared: "Prepared", *, quiet: bool) -> None:
         self.quiet = quiet
         self.steps = prepared.recipe.steps
+        self.weights = prepared.recipe.term_weights
         self.bar: Any = None
-        self.started = time.monotonic()
+        self.first: tuple[float, Progress] | None = None
         backend, weights = prepared.backend, prepared.inputs.weights
         self.say(
             f"recipe {prepared.recipe.name}, {backend.name} on {backend.device}, weights {weights.name}, "
@@ -49,17 +50,28 @@ class Display:
     def __call__(self, progress: Progress) -> None:
         """Show a step."""
         losses = progress.losses
-        elapsed = time.monotonic() - self.started
-        speed, left = progress.step / elapsed, elapsed / progress.work * (1 - progress.work)
+        parts = zip(self.weights, ("content", "style", "tv"), strict=True)
+        terms = [f"{name} {weight * getattr(losses, name):.3g}" for weight, name in parts if weight]
         text = (
             f"step {progress.step}/{progress.steps} {progress.width}x{progress.height} loss {losses.total:.4g} "
-            f"(content {losses.content:.3g}, style {losses.style:.3g}) {speed:.2g} steps/s, {left:.0f} s left"
+            f"({' + '.join(terms)}){self._speed(progress)}"
         )
         if self.bar is not None:
             self.bar.set_description_str(text, refresh=False)
             self.bar.update(progress.work - self.bar.n)
         elif progress.step == 1 or (progress.step * PLAIN_LINES) % progress.steps < PLAIN_LINES:
             self.say(text)
+
+    def _speed(self, progress: Progress) -> str:
+        # The first step has the network's making before it, which says nothing of the others.
+        if self.first is None:
+            self.first = time.perf_counter(), progress
+            return ""
+        started, first = self.first
+        elapsed = time.perf_counter() - started
+        speed = (progress.step - first.step) / elapsed
+        left = elapsed / (progress.work - first.work) * (1 - progress.work)
+        return f" {speed:.2g} steps/s, {left:.0f} s left"
 
     def __enter__(self) -> Self:
         return self

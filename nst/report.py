@@ -1,5 +1,6 @@
 """Evaluations, recipes and weight sets as text and as JSON."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,25 @@ def recipe_as_text(recipe: Recipe) -> str:
         else:
             lines.append(f"{key} = {_plain(value)}")
     return "\n".join(lines)
+
+
+def record_as_text(record: Mapping[str, Any]) -> str:
+    """Return a picture's record, a line a value; of the losses the last step's, of the recipe all but its prose."""
+    losses, recipe = record.get("losses"), record.get("recipe")
+    shown = dict(record)
+    if isinstance(losses, list):
+        shown["losses"] = losses[-1] if losses else None
+    if isinstance(recipe, dict):
+        shown["recipe"] = {key: value for key, value in recipe.items() if key != "note"}
+    return "\n".join(_lines("", shown))
+
+
+def _lines(prefix: str, values: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _lines(f"{prefix}{key}.", value)
+        else:
+            yield f"{prefix}{key} = {_plain(value)}"
 
 
 def _plain(value: Any) -> str:

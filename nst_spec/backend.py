@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nst_spec import memory, tiles, vgg19
-from nst_spec.errors import NstError, not_accepted, reason
+from nst_spec.errors import NstError, install, not_accepted, reason
 from nst_spec.losses import Shape, total_loss
 from nst_spec.recipe import Optimizer, Recipe
 from nst_spec.weights import WeightSet
@@ -263,8 +263,7 @@ def default_name() -> str:
     for name in installed():
         if name in PREFERENCE:
             return name
-    ways = " or ".join(f"pip install 'nst[{name}]'" for name in PREFERENCE)
-    raise NstError(f"no backend is installed: {ways}")
+    raise NstError(f"no backend is installed: {' or '.join(map(install, PREFERENCE))}")
 
 
 @dataclass(frozen=True)
@@ -349,7 +348,7 @@ def load(name: str | None = None, **settings: Any) -> Backend:
     tiles.checked(asked.tile)
     framework = _missing_framework(entries[name])
     if framework:
-        raise NstError(f"backend {name}: {framework} is not installed; pip install 'nst[{name}]'")
+        raise NstError(f"backend {name}: {framework} is not installed; {install(name)}")
     prepare = getattr(_package(entries[name]), "prepare", None)
     if prepare:
         prepare(asked)
@@ -357,7 +356,7 @@ def load(name: str | None = None, **settings: Any) -> Backend:
         module: Any = entries[name].load()
     except (ImportError, OSError, RuntimeError) as error:
         raise NstError(
-            f"backend {name}: cannot be loaded ({reason(error)}); pip install 'nst[{name}]' installs what it needs"
+            f"backend {name}: cannot be loaded ({reason(error)}); {install(name)} installs what it needs"
         ) from error
     backend: Backend = module.Backend(asked)
     return backend

@@ -1,5 +1,6 @@
 """The one kind of error a user can cause, and the one way of saying what would have been accepted."""
 
+import difflib
 from collections.abc import Iterable
 
 
@@ -8,8 +9,16 @@ class NstError(Exception):
 
 
 def not_accepted(what: str, received: object, accepted: Iterable[object]) -> NstError:
-    """Return the error that names `what`, the value received and every accepted value."""
-    return NstError(f"{what}: received {received!r}; accepted: {', '.join(map(str, accepted))}")
+    """Return the error that names `what`, the value received, every accepted value, and the one that may be meant."""
+    names = [str(value) for value in accepted]
+    likely = difflib.get_close_matches(str(received), names, n=1, cutoff=0.7) if len(names) > 1 else []
+    meant = "".join(f"; did you mean {name}?" for name in likely)
+    return NstError(f"{what}: received {received!r}; accepted: {', '.join(names)}{meant}")
+
+
+def install(extra: str) -> str:
+    """Return the command that installs one of the package's extras, for messages."""
+    return f"pip install '.[{extra}]' in nst's source folder"
 
 
 def reason(error: BaseException) -> str:

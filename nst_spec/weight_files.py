@@ -23,7 +23,7 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from nst_spec import vgg19
-from nst_spec.errors import NstError, not_accepted, reason
+from nst_spec.errors import NstError, install, not_accepted, reason
 from nst_spec.preprocessing import space_named
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -85,9 +85,9 @@ def check_readable(path: Path) -> None:
         raise not_accepted(f"{path}: format of a weights file", path.suffix, READERS)
     if READERS[path.suffix.lower()] is _read_torch and importlib.util.find_spec("torch") is None:
         raise NstError(
-            f"{path}: a PyTorch checkpoint is read by PyTorch, which is not installed here. Ways on: install it "
-            "(pip install 'nst[torch]'), or make a .safetensors of the file with `nst weights convert` where PyTorch "
-            "is installed, and use that"
+            f"{path}: a PyTorch checkpoint is read by PyTorch, which is not installed here. Ways on: "
+            f"{install('torch')}, or make a .safetensors of the file with `nst weights convert` where PyTorch is "
+            "installed, and use that"
         )
 
 

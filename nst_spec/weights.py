@@ -332,10 +332,10 @@ def _obtain(info: SetInfo, offline: bool, say: Callable[[str], None], force: boo
             raise FetchError("the network is not tried when offline")
         download(info.url, target, info.size, info.hash, say)
     except FetchError as error:
-        at_hand = [f" or `--weights {other.name}`" for other in SETS.values() if not other.url]
+        at_hand = " or ".join(f"`--weights {other.name}`" for other in SETS.values() if not other.url)
         raise FetchError(
-            f"{info.file}: not fetched from {info.url}: {error}. Ways on: download it by hand to {target}, "
-            f"or use `--weights FILE`{''.join(at_hand)}"
+            f"{info.file}: not fetched from {info.url}: {error}. Ways on: download it by hand to {target}, use "
+            f"`--weights FILE`, or, with the recipe `default`, {at_hand}"
         ) from error
     return target
 

@@ -154,13 +154,15 @@ def test_a_missing_backend_names_the_extra_to_install(name, framework, monkeypat
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda module: None if module == framework else find_spec(module))
     assert name not in backends.installed()
-    with pytest.raises(nst.NstError, match=rf"{framework} is not installed; pip install 'nst\[{name}\]'"):
+    with pytest.raises(nst.NstError, match=rf"{framework} is not installed; pip install '\.\[{name}\]'"):
         nst.stylize(photo, photo, backend=name)
 
 
 def test_no_backend_at_all_names_both_extras(monkeypatch, photo):
     monkeypatch.setattr(importlib.util, "find_spec", lambda module: None)
-    with pytest.raises(nst.NstError, match=r"pip install 'nst\[torch\]' or pip install 'nst\[tf\]'"):
+    with pytest.raises(
+        nst.NstError, match=r"pip install '\.\[torch\]' in nst's source folder or pip install '\.\[tf\]'"
+    ):
         nst.stylize(photo, photo)
 
 
@@ -168,7 +170,7 @@ def test_a_backend_that_cannot_be_loaded_says_why(monkeypatch, photo):
     import sys
 
     monkeypatch.setitem(sys.modules, "nst_torch.backend", None)
-    with pytest.raises(nst.NstError, match=r"backend torch: cannot be loaded .*pip install 'nst\[torch\]'"):
+    with pytest.raises(nst.NstError, match=r"backend torch: cannot be loaded .*pip install '\.\[torch\]'"):
         backends.load("torch")
 
 

@@ -66,10 +66,11 @@ def read(source: Source, *, allow_large: bool = False, warn: Callable[[str], Non
     Raises:
         NstError: with one line that names the source and why it cannot be read.
     """
-    if isinstance(source, np.ndarray):
-        return _in_memory("array", _from_array(source))
     notes: list[str] = []
-    if isinstance(source, Image.Image):
+    if isinstance(source, np.ndarray):
+        name = "array"
+        picture = _in_memory(name, _from_array(source, notes))
+    elif isinstance(source, Image.Image):
         where = name = "image"
         with decoding(where, allow_large, notes):
             picture = _in_memory(name, _pixels(source, None, where, notes))
@@ -146,7 +147,7 @@ def _pixels(image: Image.Image, file: BinaryIO | None, where: str, notes: list[s
         has_alpha = samples.shape[2] in (2, 4)
         colour = samples[..., :-1] if has_alpha else samples
         pixels = to_srgb_deep(colour, image.info.get("icc_profile"), notes)
-        return _turned(_over_white(pixels, samples[..., -1:]) if has_alpha else pixels, orientation)
+        return _turned(_over_white(pixels, samples[..., -1:], notes) if has_alpha else pixels, orientation)
     if not image.mode.startswith("I") and deep.loses_bits(image):
         notes.append("16 bits a channel are read as 8")
     image.load()
@@ -188,7 +189,7 @@ def _rgb(image: Image.Image, where: str, notes: list[str]) -> NDArray[np.float64
         colour = (image if rgba is None else rgba).convert("RGB")
     # The profile converts colours without alpha: they are not blended yet.
     pixels = np.asarray(to_srgb(colour, profile, notes)) / 255.0
-    return pixels if rgba is None else _over_white(pixels, np.asarray(rgba.getchannel("A"))[..., None] / 255.0)
+    return pixels if rgba is None else _over_white(pixels, np.asarray(rgba.getchannel("A"))[..., None] / 255.0, notes)
 
 
 def _deep_grey(image: Image.Image, where: str) -> NDArray[np.float64]:
@@ -202,7 +203,7 @@ def _deep_grey(image: Image.Image, where: str) -> NDArray[np.float64]:
     return grey if transparent is None else np.where(values == transparent, 1.0, grey)
 
 
-def _from_array(array: NDArray[Any]) -> NDArray[np.float64]:
+def _from_array(array: NDArray[Any], notes: list[str]) -> NDArray[np.float64]:
     floating = np.issubdtype(array.dtype, np.floating)
     unit = 1.0 if floating else _UNIT.get(array.dtype.newbyteorder("="))
     if unit is None or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
@@ -214,10 +215,12 @@ def _from_array(array: NDArray[Any]) -> NDArray[np.float64]:
         raise not_accepted("array", f"{array.dtype} from {pixels.min()} to {pixels.max()}", _ARRAYS)
     if pixels.ndim == 2:
         return np.repeat(pixels[..., None], 3, axis=2)
-    return pixels if pixels.shape[2] == 3 else _over_white(pixels[..., :3], pixels[..., 3:])
+    return pixels if pixels.shape[2] == 3 else _over_white(pixels[..., :3], pixels[..., 3:], notes)
 
 
-def _over_white(pixels: NDArray[np.float64], alpha: NDArray[np.float64]) -> NDArray[np.float64]:
+def _over_white(pixels: NDArray[np.float64], alpha: NDArray[np.float64], notes: list[str]) -> NDArray[np.float64]:
+    if alpha.min() < 1.0:
+        notes.append("is transparent in parts, which show white")
     return pixels * alpha + (1.0 - alpha)
 
 

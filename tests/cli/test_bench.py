@@ -52,7 +52,7 @@ def test_tiles_are_shown_beside_the_whole_image(nst, narrow_file, backend_name):
         (["--against", "none.json"], "none.json: expected a result as nst bench --json prints it"),
         (["--tile", "20"], "tile: received 20; accepted: auto, off, or a multiple of 16 px"),
         (["--tile", "32", "--profile"], "expected no --tile beside --profile"),
-        (["--backends", "tf", "--tf-python", "no-python"], "cannot run no-python"),
+        (["--backends", "tf", "--tf-python", "no-python"], "--tf-python: expected an interpreter, received no-python"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_code_two(options, message, nst, narrow_file):

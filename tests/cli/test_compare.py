@@ -51,7 +51,7 @@ def test_the_json_is_the_documented_result(nst, trace):
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--beta", 11], "recipe beta (10.0 against 11.0)"),
+        (["--beta", 11], "recipe beta (100.0 against 11.0)"),
         (["--size", 33], "content size"),
         (["--preprocessing", "imagenet"], "preprocessing (caffe against imagenet)"),
         (["--recipe", "tf-tutorial"], "recipe optimizer.kind (lbfgs against adam)"),
@@ -115,7 +115,7 @@ def test_a_folder_of_every_recipe(nst, photo, painting, narrow_file):
         (["compare", "PHOTO", "PAINTING", "--backends", "reference", *TINY], "expected two backends to compare"),
         (
             ["compare", "PHOTO", "PAINTING", "--backends", "torch", "--torch-python", "no-python"],
-            "cannot run no-python",
+            "--torch-python: expected an interpreter, received no-python",
         ),
         (["compare", "none.jpg", "PAINTING", "--backends", "reference"], "reference: none.jpg"),
     ],
@@ -170,7 +170,7 @@ def test_an_interpreter_without_nst_is_told_what_to_install(nst, photo, painting
     bare = interpreter(tmp_path / "bare", "sys.exit('/usr/bin/python3: No module named nst')")
     code, _, err = nst("compare", photo, painting, "--backends", "tf,reference", "--tf-python", bare)
     assert code == 2
-    assert f"{bare} -m pip install 'nst[tf]'" in err
+    assert f"{bare} -m pip install '.[tf]' in nst's source folder" in err
 
 
 def test_a_side_that_breaks_down_is_no_verdict(nst, photo, painting, narrow_file, tmp_path):
@@ -207,7 +207,7 @@ def test_a_framework_that_is_missing_is_said(nst, photo, painting, narrow_file, 
     code, out, err = nst("compare", photo, painting, "--weights", narrow_file, *TINY, "--no-run")
     assert code == 0, err
     missing = {"torch": "tf", "tf": "torch"}[backend_name]
-    assert f"note: {missing} is not installed here and is left out: pip install 'nst[{missing}]'" in out
+    assert f"note: {missing} is not installed here and is left out: pip install '.[{missing}]'" in out
 
 
 def test_the_report_lies_beside_the_traces(nst, photo, painting, narrow_file):

@@ -93,3 +93,20 @@ def test_every_command_explains_itself(nst, command):
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 def test_closed_streams_are_no_error(closed):
     assert subprocess.run(f"{sys.executable} -m nst recipes {closed}", shell=True, capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["recipies"], "nst: no such command or photo: recipies (did you mean recipes?) (nst --help)\n"),
+        (["stylize", "photo.jpg"], "nst: Missing argument 'STYLE' (nst stylize --help)\n"),
+    ],
+)
+def test_a_mistyped_command_gets_one_line(nst, arguments, message):
+    assert nst(*arguments) == (2, "", message)
+
+
+def test_a_mistyped_name_is_guessed(nst):
+    code, _, err = nst("recipes", "show", "gatys2106")
+    assert code == 2
+    assert err.endswith("; did you mean gatys2016?\n")

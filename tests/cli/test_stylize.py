@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -117,7 +118,7 @@ def test_strength_moves_from_content_to_style(nst, photo, painting, quick):
             "--steps",
             40,
         )
-        record = json.loads(nst("info", f"{strength}.png")[1])
+        record = json.loads(nst("info", f"{strength}.png", "--json")[1])
         results[strength] = record["losses"][-1]
     assert results[0]["content"] < results[0.2]["content"] < results[1]["content"]
     assert results[0]["style"] > 2 * max(results[0.2]["style"], results[1]["style"])
@@ -125,7 +126,7 @@ def test_strength_moves_from_content_to_style(nst, photo, painting, quick):
 
 def test_the_record_says_what_was_done_and_not_where(nst, photo, painting, quick):
     nst(photo, painting, "-o", "out.png", "--backend", "reference", "--lr", 0.03, *quick)
-    code, out, _ = nst("info", "out.png")
+    code, out, _ = nst("info", "out.png", "--json")
     record = json.loads(out)
     assert code == 0
     assert record["recipe"]["optimizer"]["lr"] == 0.03
@@ -154,7 +155,7 @@ def test_a_rerun_keeps_what_was_asked_for_over_what_the_recipe_adapts(nst, photo
     options = ["--backend", backend_name, "--weights", "random", "--size", 32, "--steps", 2, "--beta", 5]
     assert nst(photo, painting, "-o", "out.png", *options)[0] == 0
     assert nst("rerun", "out.png", "--content", photo, "--style", painting)[0] == 0
-    first, again = (json.loads(nst("info", name)[1]) for name in ("out.png", "out-rerun.png"))
+    first, again = (json.loads(nst("info", name, "--json")[1]) for name in ("out.png", "out-rerun.png"))
     assert first["recipe"]["beta"] == 5
     assert first["recipe"]["content"]["taps"] == {"relu1_2": 0.5, "relu2_2": 0.5}
     assert again == first
@@ -168,6 +169,35 @@ def test_a_rerun_refuses_other_inputs(nst, photo, painting, quick):
     code, _, err = nst("rerun", "out.png", "--content", photo, "--style", painting, "--weights", "random")
     assert code == 2
     assert "weights narrow.safetensors: expected the recorded SHA-256" in err
+
+
+def test_info_says_in_short_what_made_a_picture(nst, photo, painting, quick):
+    nst(photo, painting, "-o", "out.png", "--backend", "reference", "--lr", 0.03, *quick)
+    code, out, _ = nst("info", "out.png")
+    lines = out.splitlines()
+    assert code == 0
+    assert {"recipe.optimizer.lr = 0.03", "inputs.content.name = photo.png", "steps = 6", "stopped = -"} < set(lines)
+    assert sum(line.startswith("losses.") for line in lines) == 4
+    assert not any(line.startswith("recipe.note") for line in lines)
+
+
+def test_terms_are_shown_as_they_are_weighed_and_time_from_the_second_step(nst, photo, painting, quick):
+    _, _, err = nst(photo, painting, "-o", "out.png", "--backend", "reference", *quick)
+    first, *others = (line for line in err.splitlines() if " step " in line)
+    assert "s left" not in first
+    assert others
+    assert all("s left" in line for line in others)
+    for line in (first, *others):
+        total, terms = re.search(r"loss (\S+) \((.*?)\)", line).groups()
+        parts = [float(term.split()[1]) for term in terms.split(" + ")]
+        assert sum(parts) == pytest.approx(float(total), rel=0.01)
+
+
+def test_a_published_recipe_with_the_embedded_weights_is_warned_of(nst, photo, painting):
+    options = ["--backend", "reference", "--weights", "embedded", "--size", 32, "--steps", 1]
+    for recipe, warned in (("gatys2016", True), ("default", False)):
+        _, _, err = nst(photo, painting, "-o", f"{recipe}.png", "--recipe", recipe, *options)
+        assert ("is made for pretrained weights" in err) == warned
 
 
 def test_a_picture_without_a_record(nst, photo):
@@ -192,7 +222,7 @@ def test_the_demo_says_loudly_that_its_weights_are_not_the_pretrained_ones(nst):
 
 def test_a_jpeg_has_its_record_beside_it(nst, photo, painting, quick):
     assert nst(photo, painting, "-o", "out.jpg", "--backend", "reference", *quick)[0] == 0
-    assert json.loads(Path("out.jpg.json").read_text()) == json.loads(nst("info", "out.jpg")[1])
+    assert json.loads(Path("out.jpg.json").read_text()) == json.loads(nst("info", "out.jpg", "--json")[1])
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
@@ -205,7 +235,7 @@ def test_16_bits_are_written_and_written_again(nst, photo, painting, quick, suff
     for found in (deep, on_the_way):
         np.testing.assert_array_equal(found * 65535, np.round(found * 65535))
         assert np.abs(found * 255 - np.round(found * 255)).max() > 0.4
-    assert json.loads(nst("info", f"out.{suffix}")[1])["bits"] == 16
+    assert json.loads(nst("info", f"out.{suffix}", "--json")[1])["bits"] == 16
     moved = ["--content", photo, "--style", painting, "--weights", quick[1]]
     for target, expected in ((f"out-rerun.{suffix}", deep), ("again.bmp", np.round(deep * 255) / 255)):
         assert nst("rerun", f"out.{suffix}", *moved, "-o", target)[0] == 0
@@ -311,7 +341,7 @@ def test_an_exploding_run_writes_the_last_good_picture_and_says_so(nst, photo, p
 
 def test_a_picture_on_the_way_has_its_record(nst, photo, painting, quick):
     nst(photo, painting, "-o", "out.png", "--backend", "reference", "--save-every", 4, *quick)
-    record = json.loads(nst("info", "out-0004.png")[1])
+    record = json.loads(nst("info", "out-0004.png", "--json")[1])
     assert (record["steps"], record["inputs"]["style"]["name"]) == (4, "painting.jpg")
     code, _, err = nst("rerun", "out-0004.png")
     assert code == 2
@@ -330,7 +360,7 @@ def test_the_demo_takes_settings(nst, narrow_file):
     options = ["--backend", "reference", "--weights", narrow_file, "--set", "size.pixels=32", "--set", "steps=2"]
     assert nst("demo", *options)[0] == 0
     assert pixels("nst-demo.png").shape == (24, 32, 3)
-    assert json.loads(nst("info", "nst-demo.png")[1])["steps"] == 2
+    assert json.loads(nst("info", "nst-demo.png", "--json")[1])["steps"] == 2
 
 
 @pytest.mark.parametrize("which", ["content", "style", "init"])
@@ -379,7 +409,7 @@ def test_a_set_weight_set_is_the_weights_option(nst, photo, painting):
     options = ["--backend", "reference", "--size", 32, "--steps", 0, "-o", "out.png"]
     for extra in (["--set", "weights=random"], ["--weights", "random", "--set", "weights=torchvision", "--force"]):
         assert nst(photo, painting, *options, *extra)[0] == 0
-        record = json.loads(nst("info", "out.png")[1])
+        record = json.loads(nst("info", "out.png", "--json")[1])
         assert (record["weights"]["name"], record["weights"]["preprocessing"]) == ("random", "caffe")
 
 
@@ -405,7 +435,7 @@ def test_tiles_make_the_same_picture_and_are_in_its_record(nst, photo, painting,
     for tile in ("off", "16"):
         command = [photo, painting, "-o", f"{tile}.png", "--backend", backend_name, "--dtype", "float64"]
         assert nst(*command, "--tile", tile, *quick)[0] == 0
-        records.append(json.loads(nst("info", f"{tile}.png")[1]))
+        records.append(json.loads(nst("info", f"{tile}.png", "--json")[1]))
     assert [record["tile"] for record in records] == [None, 16]
     assert np.abs(pixels("off.png") - pixels("16.png")).max() <= 1 / 255
 

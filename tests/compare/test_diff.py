@@ -209,7 +209,7 @@ def test_without_a_run_on_one_side_there_is_none_to_judge(trace, traced):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"beta": 11.0}, r"recipe beta \(11.0 against 10.0\)"),
+        ({"beta": 11.0}, r"recipe beta \(11.0 against 100.0\)"),
         ({"size.pixels": 33}, r"content size \(\(33, 26\) against \(32, 26\)\)"),
         ({"dtype": "float32"}, "dtype"),
         ({"name": "tf-tutorial"}, "optimizer.kind"),

@@ -1,5 +1,7 @@
 import sys
+import time
 
+import psutil
 import pytest
 
 from compare import launch
@@ -39,12 +41,24 @@ def test_it_is_asked_as_a_module_with_the_arguments(python):
         ("echo 'nst: first' >&2; echo 'nst: no such file' >&2; exit 2", "^torch: no such file$"),
         ("exit 3", "^torch: ended with exit code 3$"),
         ("kill -9 $$", "^torch: ended with exit code -9$"),
-        ("echo 'python: No module named nst' >&2; exit 1", r"has no nst; .*python -m pip install 'nst\[torch\]'"),
+        ("echo 'python: No module named nst' >&2; exit 1", r"has no nst; .*python -m pip install '\.\[torch\]'"),
     ],
 )
 def test_its_last_words_say_why_it_failed(lines, message, python):
     with pytest.raises(NstError, match=message):
         said(python(lines))
+
+
+def test_an_interrupt_of_the_caller_ends_the_process(python):
+    def interrupt(line):
+        raise KeyboardInterrupt
+
+    asleep = python("echo one >&2; echo two >&2; exec sleep 60")
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        launch.run(asleep, [], "torch", interrupt)
+    assert time.monotonic() - started < 30
+    assert not any(process.name() == "sleep" for process in psutil.Process().children())
 
 
 def test_an_interpreter_that_is_not_there_is_named():

@@ -203,7 +203,8 @@ def test_a_host_that_refuses_is_named_at_once(publish, cache):
     publish(f"http://127.0.0.1:{closed_port()}/{FILE}")
     start = time.monotonic()
     with pytest.raises(
-        NstError, match=r"cannot be reached: .*refused.*--weights FILE` or `--weights embedded` or `--weights random`"
+        NstError,
+        match=r"cannot be reached: .*refused.*--weights FILE`, or, .*`--weights embedded` or `--weights random`",
     ):
         weights.load("caffe")
     assert time.monotonic() - start < 2

@@ -33,12 +33,15 @@ def pillow_settings_stay():
     assert before == Image.MAX_IMAGE_PIXELS
 
 
+OVER_WHITE = "is transparent in parts, which show white"
+
+
 def strict(message):
-    raise AssertionError(f"unexpected warning: {message}")
+    assert message.endswith(OVER_WHITE), f"unexpected warning: {message}"
 
 
 def read(source, **options):
-    """Read, and fail at any warning."""
+    """Read, and fail at any warning but that of transparent parts."""
     return images.read(source, warn=strict, **options)
 
 
@@ -163,6 +166,12 @@ def test_greyscale(tmp_path):
 def test_one_bit(tmp_path):
     Image.fromarray(np.array([[0, 255, 255]], np.uint8)).convert("1").save(tmp_path / "a.png")
     np.testing.assert_array_equal(read(tmp_path / "a.png").pixels, grey_expected([[0, 255, 255]]))
+
+
+def test_what_is_transparent_is_said_and_what_is_opaque_is_not():
+    for source in (Image.new("RGBA", (2, 1), (1, 2, 3, 254)), np.full((1, 2, 4), 0.5)):
+        assert [note.endswith(OVER_WHITE) for note in read_with_notes(source)[1]] == [True]
+    assert read_with_notes(Image.new("RGBA", (2, 1), (1, 2, 3, 255)))[1] == []
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "RGBa"])
