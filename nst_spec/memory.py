@@ -125,8 +125,8 @@ class Plan:
     """How a problem is computed, and why.
 
     `tile` is the tiles' side in pixels, or None; `keeps_content` whether they keep the content features; `short`
-    whether what is freed had better go back to the system, since there is no room for GAPS or tiles were chosen to save
-    memory; `history` the pairs that L-BFGS is cut down to, or None; `reasons` and `warnings` are for a person to read.
+    whether what is freed had better go back to the system, since there is no room for GAPS; `history` the pairs that
+    L-BFGS is cut down to, or None; `reasons` and `warnings` are for a person to read.
     """
 
     tile: int | None = None
@@ -164,7 +164,7 @@ def plan(needs: Needs, tile: tiles.Tile, free: int) -> Plan:
         reasons.append(f"{width} x {height} px {why}; computed in tiles of {side} px (--tile off never tiles)")
     network = needs.whole if side is None else needs.tiled(side)
     room -= network
-    chosen = Plan(side, needs.keeps_content, room < GAPS * network or bool(reasons), reasons=tuple(reasons))
+    chosen = Plan(side, needs.keeps_content, room < GAPS * network, reasons=tuple(reasons))
     pairs = needs.history + min(0, room // (2 * needs.pixels))
     if pairs >= needs.history or needs.history <= LEAST_HISTORY:
         return chosen

@@ -73,6 +73,7 @@ class Objective:
         winograd: bool,
     ) -> None:
         self.recipe = recipe = problem.recipe
+        self.content = problem.content
         self.plan = plan
         self.dtype, self.network_dtype, self.device = dtype, network_dtype, device
         self.xla, self.may_round = xla, may_round

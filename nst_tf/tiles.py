@@ -71,9 +71,8 @@ class TiledObjective(Objective):
     def content_features(self, image: tf.Tensor) -> dict[str, tuple[tuple[tf.Tensor, ...], float]]:
         """Return the variable's features at the content taps by tile, each tap's with its energy.
 
-        There are none where they are too large to keep; the image is kept instead.
+        There are none where they are too large to keep.
         """
-        self.content = None if self.plan.keeps_content else image
         taps = list(self.recipe.content.taps)
         kept: dict[str, list[tf.Tensor]] = {tap: [] for tap in taps}
         energies = dict.fromkeys(taps, 0.0)
@@ -157,7 +156,8 @@ class TiledObjective(Objective):
     def _content_targets(self, number: int, piece: tiles.Piece) -> dict[str, tf.Tensor]:
         if self.plan.keeps_content:
             return {tap: target.features[number] for tap, target in self.content_targets.items()}
-        return self.owned(self.content[:, *piece.crop], piece, list(self.content_targets))
+        crop = self.variable(self.content[piece.crop])
+        return self.owned(crop, piece, list(self.content_targets))
 
     def _tv_and_gradient(self, variable: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.device(self.device):

@@ -9,8 +9,8 @@ from nst_spec.memory import free_on_host
 
 WORKSPACE = 6
 """Arrays as large as the largest layer that a backward pass takes beside what the forward pass has kept."""
-WINOGRAD_WORKSPACE = 8
-"""The same by Winograd's algorithm, which transforms a layer's input and output as a whole."""
+WINOGRAD_WORKSPACE = 9
+"""The same by Winograd's algorithm: NNPACK transforms a layer as a whole, and keeps what that took."""
 SHORT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "bad_alloc", "alloc_failed")
 """What the RuntimeErrors say that a CPU's allocator, an MPS device and a library beneath raise."""
 

@@ -101,6 +101,7 @@ class Objective:
         winograd: bool,
     ) -> None:
         self.recipe = recipe = problem.recipe
+        self.content = problem.content
         self.plan = plan
         self.recorded = Recorded() if recorded else None
         self.network_dtype = network_dtype

@@ -1,18 +1,24 @@
 """The objective tile by tile: bounded activations, the same losses and gradient; nst_spec.tiles says why."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from nst_spec import backend as protocol
-from nst_spec import tiles
+from nst_spec import heap, tiles
 from nst_spec.errors import NstError
 from nst_torch import losses
 from nst_torch.objective import Objective
 
+Item = TypeVar("Item")
+
 Tensors = Mapping[str, Tensor]
 """Tensors by tap."""
+
+TOGETHER = 8
+"""Tiles that are computed before what the process keeps of freed memory goes back, since their sizes leave gaps."""
 
 
 class TiledObjective(Objective):
@@ -32,13 +38,12 @@ class TiledObjective(Objective):
     def content_features(self, image: Tensor) -> dict[str, tuple[tuple[Tensor, ...], float]]:
         """Return the variable's features at the content taps by tile, each tap's with its energy.
 
-        There are none where they are too large to keep; the image is kept instead.
+        There are none where they are too large to keep.
         """
-        self.content = None if self.plan.keeps_content else image
         taps = list(self.recipe.content.taps)
         kept: dict[str, list[Tensor]] = {tap: [] for tap in taps}
         energies = dict.fromkeys(taps, 0.0)
-        for piece in self.pieces(image):
+        for piece in _in_turn(self.pieces(image)):
             for tap, features in self.owned(image[:, :, *piece.crop], piece, taps).items():
                 energies[tap] += float(features.to(self.like.dtype).square().sum())
                 if self.plan.keeps_content:
@@ -52,7 +57,7 @@ class TiledObjective(Objective):
     @torch.no_grad()
     def _sums(self, image: Tensor, pieces: Iterable[tiles.Piece], divisors: Mapping[str, float]) -> dict[str, Tensor]:
         sums = {tap: self.like.new_zeros((), dtype=self._wide) for tap in divisors}
-        for piece in pieces if divisors else ():
+        for piece in _in_turn(pieces) if divisors else ():
             for tap, features in self.owned(image[:, :, *piece.crop], piece, list(divisors)).items():
                 sums[tap] = sums[tap] + losses.gram(features, divisors[tap])
         return sums
@@ -73,7 +78,7 @@ class TiledObjective(Objective):
         tv, gradient = self._total_variation(x)
         content = x.new_zeros(len(self.content_targets), dtype=self._wide)
         # The last tile completes the Gram matrices, so its forward pass serves both passes.
-        for number, piece in (last, *others):
+        for number, piece in _in_turn((last, *others)):
             missing = piece is last[1]
             targets = self._content_targets(number, piece)
             values, share, own = self._share(x[:, :, *piece.crop], piece, targets, self._rounded(sums), missing)
@@ -108,7 +113,8 @@ class TiledObjective(Objective):
         if self.plan.keeps_content:
             return {tap: target.features[number] for tap, target in self.content_targets.items()}
         with torch.no_grad():
-            return self.owned(self.content[:, :, *piece.crop], piece, list(self.content_targets))
+            crop = self.variable(self.content[piece.crop])
+            return self.owned(crop, piece, list(self.content_targets))
 
     def _total_variation(self, x: Tensor) -> tuple[Tensor, Tensor]:
         # A recipe without the term is still told its value.
@@ -122,3 +128,10 @@ class TiledObjective(Objective):
     def passes(self, image: protocol.Image) -> protocol.Passes:
         """Raise NstError: layer by layer is for the whole image."""
         raise NstError("both passes layer by layer: expected an untiled objective; use tile off")
+
+
+def _in_turn(items: Iterable[Item]) -> Iterator[Item]:
+    for number, item in enumerate(items):
+        if number % TOGETHER == 0:
+            heap.give_back()
+        yield item
