@@ -1,6 +1,5 @@
 """The command line. Nothing heavy is imported before a command needs it."""
 
-import difflib
 import json
 import os
 import sys
@@ -41,11 +40,13 @@ class FrontDoor(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the main job's name first where the first argument is neither a command nor the group's own option."""
+        from nst_spec.errors import meant
+
         own = {option for parameter in self.get_params(ctx) for option in parameter.opts}
         if args and args[0] not in self.commands and args[0] not in own:
-            meant = difflib.get_close_matches(args[0], self.commands, n=1)
-            if meant and not os.path.exists(args[0]):
-                raise click.UsageError(f"no such command or photo: {args[0]} (did you mean {meant[0]}?)", ctx)
+            guess = meant(args[0], self.commands)
+            if guess and not os.path.exists(args[0]):
+                raise click.UsageError(f"no such command or photo: {args[0]} (did you mean {guess}?)", ctx)
             args = [MAIN_JOB, *args]
         return super().parse_args(ctx, args)
 

@@ -11,9 +11,14 @@ class NstError(Exception):
 def not_accepted(what: str, received: object, accepted: Iterable[object]) -> NstError:
     """Return the error that names `what`, the value received, every accepted value, and the one that may be meant."""
     names = [str(value) for value in accepted]
-    likely = difflib.get_close_matches(str(received), names, n=1, cutoff=0.7) if len(names) > 1 else []
-    meant = "".join(f"; did you mean {name}?" for name in likely)
-    return NstError(f"{what}: received {received!r}; accepted: {', '.join(names)}{meant}")
+    guess = meant(str(received), names) if len(names) > 1 else None
+    hint = f"; did you mean {guess}?" if guess else ""
+    return NstError(f"{what}: received {received!r}; accepted: {', '.join(names)}{hint}")
+
+
+def meant(received: str, names: Iterable[str]) -> str | None:
+    """Return the name that may be meant by a mistyped one, if there is one."""
+    return next(iter(difflib.get_close_matches(received, list(names), n=1, cutoff=0.7)), None)
 
 
 def install(extra: str) -> str:

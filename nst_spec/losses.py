@@ -169,7 +169,7 @@ TV_FORMS: Mapping[str, Callable[[Array], tuple[float, Array]]] = {
     "power-1.25": _tv_power,
     # ours: (sum dy^2 + sum dx^2) / (3 H W), the same at every size
     "mean-squared": _tv_mean_squared,
-    # ours: the same, less 0.9 times that of the image in grey, the mean of its channels; it smooths colour above all
+    # ours: the same, less all but GREY_SHARE of that of the mean of the channels; it smooths colour above all
     "mean-squared-colour": _tv_mean_squared_colour,
 }
 

@@ -398,10 +398,8 @@ def _own(value: Any) -> Any:
 def _strengthened(recipe: Recipe, strength: Any) -> Recipe:
     if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 <= strength <= 1:
         raise NstError(f"strength: expected a number from 0 to 1, received {strength!r}")
-    content, style = (
-        (part / neutral) ** STRENGTH_POWER
-        for part, neutral in ((1 - strength, 1 - NEUTRAL_STRENGTH), (strength, NEUTRAL_STRENGTH))
-    )
+    content = ((1 - strength) / (1 - NEUTRAL_STRENGTH)) ** STRENGTH_POWER
+    style = (strength / NEUTRAL_STRENGTH) ** STRENGTH_POWER
     tv = recipe.tv.model_copy(update={"weight": recipe.tv.weight * style})
     return recipe.model_copy(update={"alpha": recipe.alpha * content, "beta": recipe.beta * style, "tv": tv})
 

@@ -176,7 +176,7 @@ def _rgb(image: Image.Image, where: str, notes: list[str]) -> NDArray[np.float64
     """Return the pixels (H, W, 3) of a decoded image of any mode: sRGB, over white."""
     profile = image.info.get("icc_profile")
     if image.mode == "F" or image.mode.startswith("I"):
-        grey = _deep_grey(image, where)
+        grey = _deep_grey(image, where, notes)
         return to_srgb_deep(grey[..., None], profile, notes)
     if image.mode in ("RGBa", "La"):  # premultiplied alpha
         image = image.convert(image.mode.upper())
@@ -192,7 +192,7 @@ def _rgb(image: Image.Image, where: str, notes: list[str]) -> NDArray[np.float64
     return pixels if rgba is None else _over_white(pixels, np.asarray(rgba.getchannel("A"))[..., None] / 255.0, notes)
 
 
-def _deep_grey(image: Image.Image, where: str) -> NDArray[np.float64]:
+def _deep_grey(image: Image.Image, where: str, notes: list[str]) -> NDArray[np.float64]:
     """Return the pixels (H, W) of a greyscale image of more than 8 bits: 0 .. 65535, or floating point in [0, 1]."""
     values = np.asarray(image)
     top = 1.0 if image.mode == "F" else 65535.0
@@ -200,7 +200,7 @@ def _deep_grey(image: Image.Image, where: str) -> NDArray[np.float64]:
     if not (grey.min() >= 0.0 and grey.max() <= 1.0):  # so written, NaN is refused too
         raise NstError(f"{where}: its pixels go from {values.min()} to {values.max()}; expected 0 to {top:g}")
     transparent = image.info.get("transparency")
-    return grey if transparent is None else np.where(values == transparent, 1.0, grey)
+    return grey if transparent is None else _over_white(grey, (values != transparent).astype(np.float64), notes)
 
 
 def _from_array(array: NDArray[Any], notes: list[str]) -> NDArray[np.float64]:
