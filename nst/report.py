@@ -73,17 +73,9 @@ def save_arrays(path: Path, evaluation: Evaluation) -> None:
 
 
 def recipe_as_text(recipe: Recipe) -> str:
-    """Return a recipe with every value, a section a paragraph."""
-    sections = recipe.model_dump()
-    lines = [f"{recipe.name}: {recipe.source}", "", *sections["note"].strip().splitlines(), ""]
-    for key, value in sections.items():
-        if key in ("name", "source", "note"):
-            continue
-        if isinstance(value, dict):
-            lines += [f"{key}.{inner} = {_plain(item)}" for inner, item in value.items()]
-        else:
-            lines.append(f"{key} = {_plain(value)}")
-    return "\n".join(lines)
+    """Return a recipe's prose, and a line a value."""
+    values = recipe.model_dump(exclude={"name", "source", "note"})
+    return "\n".join([f"{recipe.name}: {recipe.source}", "", *recipe.note.strip().splitlines(), "", *_lines(values)])
 
 
 def record_as_text(record: Mapping[str, Any]) -> str:
@@ -94,13 +86,13 @@ def record_as_text(record: Mapping[str, Any]) -> str:
         shown["losses"] = losses[-1] if losses else None
     if isinstance(recipe, dict):
         shown["recipe"] = {key: value for key, value in recipe.items() if key != "note"}
-    return "\n".join(_lines("", shown))
+    return "\n".join(_lines(shown))
 
 
-def _lines(prefix: str, values: Mapping[str, Any]) -> Iterator[str]:
+def _lines(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for key, value in values.items():
         if isinstance(value, dict) and value:
-            yield from _lines(f"{prefix}{key}.", value)
+            yield from _lines(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key} = {_plain(value)}"
 
