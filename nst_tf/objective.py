@@ -207,7 +207,6 @@ class Descent:
             self.current = tf.Variable(objective.variable(image))
             self.best = tf.Variable(self.current)
             self.low, self.high = (tf.constant(side, objective.dtype) for side in (low, high))
-            self.gradient = tf.zeros_like(self.current)
         self.optimize_by(objective.recipe.optimizer)
 
     def evaluate(self) -> protocol.Losses:
@@ -219,6 +218,7 @@ class Descent:
         """Take the optimiser's step, then clamp if the recipe clamps each step."""
         with tf.device(self.objective.device):
             self.optimizer.update(self.gradient)
+            del self.gradient  # as large as the image, beside the next one
             if self.objective.recipe.clamp == "each-step":
                 self.current.assign(tf.clip_by_value(self.current, self.low, self.high))
 

@@ -35,7 +35,8 @@ class Workload:
 
         def gradient(image: Tensor) -> Tensor:
             image = image.detach().requires_grad_(True)
-            return torch.autograd.grad(objective.network(image, [deepest])[deepest].sum(), image)[0]
+            ((_, features),) = objective.network(image, [deepest])
+            return torch.autograd.grad(features.sum(), image)[0]
 
         recorded = Recorded()
         return lambda: recorded(gradient, image) if objective.recorded else gradient(image)

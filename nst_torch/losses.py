@@ -20,11 +20,8 @@ class _Gram(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, features: Tensor) -> Tensor:
-        ctx.dtype = features.dtype
-        # A GPU multiplies bfloat16 numbers exactly and adds the products up in float32; a CPU would round the sums.
-        features = features if features.is_cuda else features.to(_wide(features))
         ctx.save_for_backward(features)
-        first, *others = features.chunk(BLOCKS, dim=2)
+        first, *others = _factor(features).chunk(BLOCKS, dim=2)
         total = _products(first)
         for block in others:
             total += _products(block)
@@ -33,7 +30,13 @@ class _Gram(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> Tensor:
         (features,) = ctx.saved_tensors
-        return _mixed(features, (slope + slope.T).to(features.dtype)).to(ctx.dtype)
+        factor = _factor(features)
+        return _mixed(factor, (slope + slope.T).to(factor.dtype)).to(features.dtype)
+
+
+def _factor(features: Tensor) -> Tensor:
+    # A GPU multiplies bfloat16 numbers exactly and adds the products up in float32; a CPU would round the sums.
+    return features if features.is_cuda else features.to(_wide(features))
 
 
 def _wide(features: Tensor) -> torch.dtype:

@@ -7,7 +7,7 @@ import torch
 from nst_spec import heap
 from nst_spec.memory import free_on_host
 
-WORKSPACE = 6
+WORKSPACE = 4
 """Arrays as large as the largest layer that a backward pass takes beside what the forward pass has kept."""
 WINOGRAD_WORKSPACE = 9
 """The same by Winograd's algorithm: NNPACK transforms a layer as a whole, and keeps what that took."""

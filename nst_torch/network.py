@@ -1,6 +1,6 @@
 """VGG19 from torchvision's builder, with the spec's weights and pooling, cut at the deepest tap."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -155,24 +155,23 @@ class Network(nn.Module):
         self.layout = torch.contiguous_format if winograd else torch.channels_last
         self.to(device, memory_format=self.layout).requires_grad_(False).eval()
 
-    def forward(self, x: Tensor, wanted: Sequence[str] | None = None) -> dict[str, Tensor]:
-        """Return the features (1, C, H, W) at every tap, or at the layers that are wanted."""
-        wanted = self.taps if wanted is None else wanted
-        features = {}
+    def forward(self, x: Tensor, wanted: Sequence[str] | None = None) -> Iterator[tuple[str, Tensor]]:
+        """Yield every tap, or every layer that is wanted, from the first on, with its features (1, C, H, W)."""
+        missing = set(self.taps if wanted is None else wanted)
         rectified = None
         x = x.contiguous(memory_format=self.layout)
         for name, layer in self.layers.items():
+            if not missing:
+                break
             if name == rectified:  # together with its convolution
                 pass
             elif isinstance(layer, nn.Conv2d):
                 # What nobody reads before it is rectified is rectified where it lies.
-                rectified = vgg19.rectified(name) if name not in wanted else None
+                rectified = vgg19.rectified(name) if name not in missing else None
                 rectify = rectified in self.layers
                 x = _Convolved.apply(x.to(layer.weight.dtype), layer, rectify)
             else:
                 x = layer(x)
-            if name in wanted:
-                features[name] = x
-            if len(features) == len(wanted):
-                break
-        return features
+            if name in missing:
+                missing.remove(name)
+                yield name, x

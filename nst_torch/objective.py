@@ -1,6 +1,6 @@
 """Image to terms, total loss and gradient; targets computed once, the network cut at the deepest tap."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,25 +147,32 @@ class Objective:
     def content_features(self, image: Tensor) -> dict[str, tuple[Tensor | tuple[Tensor, ...], float]]:
         """Return the variable's features at the content taps, each with its energy, the sum of its squares."""
         features = self.network(self.to_network(image), list(self.recipe.content.taps))
-        return {tap: (feature, float(feature.to(self.like.dtype).square().sum())) for tap, feature in features.items()}
+        return {tap: (feature, float(feature.to(self.like.dtype).square().sum())) for tap, feature in features}
 
     def grams(self, image: Tensor, divisors: Mapping[str, float]) -> dict[str, Tensor]:
         """Return the variable's Gram matrices, without a gradient, at the taps that have a divisor."""
         features = self.network(self.to_network(image), list(divisors))
-        return {tap: losses.gram(features[tap], divisor) for tap, divisor in divisors.items()}
+        return {tap: losses.gram(feature, divisors[tap]) for tap, feature in features}
 
     def variable(self, image: protocol.Image) -> Tensor:
         """Return an image (H, W, 3) as the variable (1, 3, H, W) in the optimised space."""
         tensor = torch.tensor(np.asarray(image), dtype=self.like.dtype, device=self.like.device)
         return self.to_space(tensor[None].permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last))
 
-    def terms(self, features: Mapping[str, Tensor], variable: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the terms' values, in the order of Losses.of, and the Gram matrices."""
-        content = [losses.squared_error(features[tap], t.features, t.factor) for tap, t in self.content_targets.items()]
-        grams = {tap: losses.gram(features[tap], t.divisor) for tap, t in self.style_targets.items()}
-        style = [losses.squared_error(grams[tap], t.gram, t.factor) for tap, t in self.style_targets.items()]
+    def terms(self, features: Iterable[tuple[str, Tensor]], variable: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the terms' values, in the order of Losses.of, and the Gram matrices, from the features by tap."""
+        content = dict.fromkeys(self.content_targets)
+        style, grams = dict.fromkeys(self.style_targets), dict.fromkeys(self.style_targets)
+        # A term as soon as its features are there: the way back goes in the opposite order, and would otherwise begin
+        # with the gradients of all terms, and hold each until it comes by the tap.
+        for tap, feature in features:
+            if target := self.content_targets.get(tap):
+                content[tap] = losses.squared_error(feature, target.features, target.factor)
+            if target := self.style_targets.get(tap):
+                grams[tap] = losses.gram(feature, target.divisor)
+                style[tap] = losses.squared_error(grams[tap], target.gram, target.factor)
         tv = losses.total_variation(variable, self.recipe.tv.form)
-        return torch.stack([*content, *style, tv]), grams
+        return torch.stack([*content.values(), *style.values(), tv]), grams
 
     def loss_and_gradient(self, variable: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Return the terms' values, the gradient of the total loss by the variable, and the Gram matrices."""
@@ -194,9 +201,9 @@ class Objective:
         variable = self.variable(image)
         # A copy, since without a preprocessing the network's input is the variable itself.
         x = self.to_network(variable).clone().requires_grad_(True)
-        outputs = {"input": x} | self.network(x, list(self.network.layers))
+        outputs = {"input": x} | dict(self.network(x, list(self.network.layers)))
         in_full = {layer: output.to(x.dtype) for layer, output in outputs.items()}
-        values, _ = self.terms(in_full, variable)
+        values, _ = self.terms(in_full.items(), variable)
         gradients = torch.autograd.grad(values @ self.coefficients, list(outputs.values()))
         return protocol.Passes(
             {layer: to_neutral(output) for layer, output in in_full.items()},
@@ -227,6 +234,7 @@ class Descent:
     def update(self) -> None:
         """Take the optimiser's step, then clamp if the recipe clamps each step."""
         self.optimizer.update(self.gradient)
+        del self.gradient  # as large as the image, beside the next one
         if self.objective.recipe.clamp == "each-step":
             torch.clamp(self.current, self.low, self.high, out=self.current)
 

@@ -40,9 +40,8 @@ class Adam:
     def update(self, gradient: Tensor) -> None:
         """Take one step."""
         self.t += 1
-        self.variable.grad = gradient
         self.optimizer.param_groups[0]["eps"] = adam_epsilon(self.settings, self.t)
-        self.optimizer.step()
+        _step(self.optimizer, self.variable, gradient)
 
 
 class LBFGS:
@@ -67,9 +66,7 @@ class LBFGS:
     def update(self, gradient: Tensor) -> None:
         """Take one step."""
         # torch.optim's flattens it by a view.
-        self.variable.grad = gradient.contiguous()
-        # Its one call of the closure is for a gradient that is there already; the loss is not used without line search.
-        self.optimizer.step(lambda: 0.0)
+        _step(self.optimizer, self.variable, gradient.contiguous())
 
 
 class _CompactLBFGS:
@@ -171,9 +168,15 @@ class SGD:
     def update(self, gradient: Tensor) -> None:
         """Take one step."""
         self.t += 1
-        self.variable.grad = gradient
         self.optimizer.param_groups[0]["lr"] = sgd_rate(self.settings, self.t)
-        self.optimizer.step()
+        _step(self.optimizer, self.variable, gradient)
+
+
+def _step(optimizer: torch.optim.Optimizer, variable: Tensor, gradient: Tensor) -> None:
+    variable.grad = gradient
+    # L-BFGS's one call of the closure is for a gradient that is there already; it uses no loss without line search.
+    optimizer.step(lambda: 0.0)
+    variable.grad = None
 
 
 def optimizer_for(settings: recipes.Optimizer, variable: Tensor) -> Optimizer:

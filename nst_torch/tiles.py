@@ -29,11 +29,11 @@ class TiledObjective(Objective):
         height, width = image.shape[2:]
         return tiles.split(height, width, self.plan.tile, self.recipe.taps)
 
-    def owned(self, crop: Tensor, piece: tiles.Piece, taps: Sequence[str]) -> dict[str, Tensor]:
-        """Return the features that a tile owns, for its crop of the variable."""
-        features = self.network(self.to_network(crop), taps)
+    def owned(self, crop: Tensor, piece: tiles.Piece, taps: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+        """Yield the taps with the features that a tile owns, for its crop of the variable."""
         rounding = self.recipe.pooling.rounding
-        return {tap: features[tap][:, :, *piece.owned(tap, rounding)] for tap in taps}
+        for tap, features in self.network(self.to_network(crop), taps):
+            yield tap, features[:, :, *piece.owned(tap, rounding)]
 
     def content_features(self, image: Tensor) -> dict[str, tuple[tuple[Tensor, ...], float]]:
         """Return the variable's features at the content taps by tile, each tap's with its energy.
@@ -44,7 +44,7 @@ class TiledObjective(Objective):
         kept: dict[str, list[Tensor]] = {tap: [] for tap in taps}
         energies = dict.fromkeys(taps, 0.0)
         for piece in _in_turn(self.pieces(image)):
-            for tap, features in self.owned(image[:, :, *piece.crop], piece, taps).items():
+            for tap, features in self.owned(image[:, :, *piece.crop], piece, taps):
                 energies[tap] += float(features.to(self.like.dtype).square().sum())
                 if self.plan.keeps_content:
                     kept[tap].append(features.clone())
@@ -58,7 +58,7 @@ class TiledObjective(Objective):
     def _sums(self, image: Tensor, pieces: Iterable[tiles.Piece], divisors: Mapping[str, float]) -> dict[str, Tensor]:
         sums = {tap: self.like.new_zeros((), dtype=self._wide) for tap in divisors}
         for piece in _in_turn(pieces) if divisors else ():
-            for tap, features in self.owned(image[:, :, *piece.crop], piece, list(divisors)).items():
+            for tap, features in self.owned(image[:, :, *piece.crop], piece, list(divisors)):
                 sums[tap] = sums[tap] + losses.gram(features, divisors[tap])
         return sums
 
@@ -97,15 +97,17 @@ class TiledObjective(Objective):
         `sums` are the image's Gram matrices, from which the tile's own may be missing.
         """
         crop = crop.clone().requires_grad_(True)
-        features = self.owned(crop, piece, self.network.taps)
-        own = {tap: losses.gram(features[tap], t.divisor) for tap, t in self.style_targets.items()}
-        # The whole image's Gram matrices, of which this tile's share is all that the gradient sees.
-        grams = {tap: sums[tap] + (gram if missing else gram - gram.detach()) for tap, gram in own.items()}
-        content = [
-            losses.squared_error(features[tap], targets[tap], t.factor) for tap, t in self.content_targets.items()
-        ]
-        style = [losses.squared_error(grams[tap], t.gram, t.factor) for tap, t in self.style_targets.items()]
-        values = torch.stack([*content, *style])
+        content = dict.fromkeys(self.content_targets)
+        style, own = dict.fromkeys(self.style_targets), dict.fromkeys(self.style_targets)
+        for tap, features in self.owned(crop, piece, self.network.taps):
+            if target := self.content_targets.get(tap):
+                content[tap] = losses.squared_error(features, targets[tap], target.factor)
+            if target := self.style_targets.get(tap):
+                own[tap] = gram = losses.gram(features, target.divisor)
+                # The whole image's, of which this tile's share is all that the gradient sees.
+                whole = sums[tap] + (gram if missing else gram - gram.detach())
+                style[tap] = losses.squared_error(whole, target.gram, target.factor)
+        values = torch.stack([*content.values(), *style.values()])
         (share,) = torch.autograd.grad(values @ self.coefficients[:-1], crop)
         return values.detach(), share, {tap: gram.detach() for tap, gram in own.items()}
 
@@ -114,7 +116,7 @@ class TiledObjective(Objective):
             return {tap: target.features[number] for tap, target in self.content_targets.items()}
         with torch.no_grad():
             crop = self.variable(self.content[piece.crop])
-            return self.owned(crop, piece, list(self.content_targets))
+            return dict(self.owned(crop, piece, list(self.content_targets)))
 
     def _total_variation(self, x: Tensor) -> tuple[Tensor, Tensor]:
         # A recipe without the term is still told its value.
@@ -135,3 +137,4 @@ def _in_turn(items: Iterable[Item]) -> Iterator[Item]:
         if number % TOGETHER == 0:
             heap.give_back()
         yield item
+    heap.give_back()

@@ -1,6 +1,8 @@
 """nst_torch against torchvision and torch.optim themselves."""
 
 import gc
+import itertools
+import json
 import weakref
 
 import numpy as np
@@ -36,7 +38,7 @@ def test_the_full_network_is_torchvisions():
     original = original.to(memory_format=torch.channels_last)
     image = torch.randn(1, 3, 37, 50, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        features = build(arrays, dtype=torch.float32)(image)
+        features = dict(build(arrays, dtype=torch.float32)(image))
         x = image
         for index, layer in enumerate(original[:-1]):
             x = layer(x.clone())  # cloned, since its ReLU works in place
@@ -55,7 +57,8 @@ def test_the_network_ends_at_the_deepest_tap(narrow_weights):
 
 
 def test_a_raw_tap_is_not_rectified_by_the_layer_after_it(narrow_weights):
-    features = build(narrow_weights.arrays, ["conv1_1", "relu1_1"])(torch.randn(1, 3, 8, 8, dtype=torch.float64))
+    image = torch.randn(1, 3, 8, 8, dtype=torch.float64)
+    features = dict(build(narrow_weights.arrays, ["conv1_1", "relu1_1"])(image))
     assert features["conv1_1"].min() < 0
     torch.testing.assert_close(features["conv1_1"].clamp(min=0), features["relu1_1"])
 
@@ -65,7 +68,7 @@ def test_a_gradient_reaches_the_image_through_what_was_rectified_in_place(narrow
     built = build(narrow_weights.arrays, ["conv1_2", "relu2_1"])
 
     def loss(x, wanted):
-        features = built(x, wanted)
+        features = dict(built(x, wanted))
         return features["conv1_2"].square().sum() + features["relu2_1"].square().sum()
 
     # Where every layer is wanted, nothing is rectified in place.
@@ -75,6 +78,28 @@ def test_a_gradient_reaches_the_image_through_what_was_rectified_in_place(narrow
         slopes += torch.autograd.grad(loss(x, wanted), x)
     torch.testing.assert_close(*slopes, rtol=0, atol=0)
     assert slopes[0].abs().max() > 0
+
+
+def allocated(work, path):
+    """The most bytes that PyTorch held at a time beyond what it began with."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        work()
+    profile.export_chrome_trace(str(path))
+    events = [event for event in json.loads(path.read_text())["traceEvents"] if event["name"] == "[memory]"]
+    events.sort(key=lambda event: event["ts"])
+    return max(itertools.accumulate(event["args"]["Bytes"] for event in events))
+
+
+def test_the_way_back_begins_without_the_gradients_of_all_terms(tmp_path):
+    recipe_taps = {"style.taps": ["relu1_1", "relu1_2", "relu2_1"], "content.taps": ["relu2_2", "relu3_1"]}
+    images = [generator.uniform(seed, (128, 128, 3)) for seed in (1, 2)]
+    problem = make_problem("default", weights.random_weights((8, 8, 8, 8, 8)), *images, **recipe_taps)
+    objective = backends.load("torch", device="cpu", dtype="float32").objective(problem)
+    variable = objective.variable(images[0])
+    layer = 4 * 8 * 128 * 128
+    # In the first block: both rectified layers, the gradient that comes, what of it passes the rectifier, what goes on,
+    # and a term's.
+    assert allocated(lambda: objective.loss_and_gradient(variable), tmp_path / "trace.json") <= 6 * layer
 
 
 def quartic(x):
