@@ -5,13 +5,13 @@ import os
 import queue
 import sys
 import threading
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import pooch
 import requests
 
+from nst_spec import files
 from nst_spec.errors import NstError
 
 REACHABLE_WITHIN = 4.0
@@ -90,29 +90,27 @@ def download(url: str, target: Path, size: int, published: str, say: Callable[[s
     if reason := unreachable(url):
         raise FetchError(f"the host cannot be reached: {reason}")
     say(f"fetching {size / 1e6:.0f} MB from {url} to {target}")
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     fetcher = pooch.HTTPDownloader(
         progressbar=sys.stderr.isatty(),
         chunk_size=CHUNK,
         timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
         headers={"Accept-Encoding": "identity"},  # the bytes as they are: `size` and the hash are theirs
     )
+    got = 0
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        fetcher(url, str(part), None)
-        received = part.stat().st_size
-        if received != size:
-            raise FetchError(f"received {received:,} bytes, expected {size:,}")
-        if not matches(part, published):
-            raise FetchError(f"damaged on the way or replaced: its hash is not the publisher's, {published}")
-        os.replace(part, target)
+        with files.whole(target) as part:
+            try:
+                fetcher(url, str(part), None)
+            finally:
+                got = part.stat().st_size if part.exists() else 0
+            if got != size:
+                raise FetchError(f"received {got:,} bytes, expected {size:,}")
+            if not matches(part, published):
+                raise FetchError(f"damaged on the way or replaced: its hash is not the publisher's, {published}")
         _pin(target, sha256_of_file(target))
     except (OSError, ValueError) as error:  # requests' errors are OSErrors; ValueError: a header that is no number
-        got = part.stat().st_size if part.exists() else 0
         raise FetchError(_reason(error) + (f" (after {got:,} of {size:,} bytes)" if got else "")) from error
-    finally:
-        if part.exists():
-            part.unlink()
 
 
 def check(path: Path, published: str) -> str:
@@ -143,15 +141,9 @@ def _pin_of(path: Path) -> Path:
 
 def _pin(path: Path, sha256: str) -> None:
     """Write the pin beside a file, in the form that `sha256sum -c` reads."""
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     # A cache that this user may read only: the publisher's hash, just checked, is checked again next time.
-    with contextlib.suppress(OSError):
-        try:
-            part.write_text(f"{sha256}  {path.name}\n", encoding="utf-8")
-            os.replace(part, _pin_of(path))
-        finally:
-            if part.exists():
-                part.unlink()
+    with contextlib.suppress(OSError), files.whole(_pin_of(path)) as part:
+        part.write_text(f"{sha256}  {path.name}\n", encoding="utf-8")
 
 
 def _reason(error: Exception) -> str:

@@ -6,12 +6,10 @@ file is known to expect, or None when nothing in the file says it.
 
 import hashlib
 import importlib.util
-import os
 import re
 import subprocess
 import sys
 import tempfile
-import uuid
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -22,7 +20,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from nst_spec import vgg19
+from nst_spec import files, vgg19
 from nst_spec.errors import NstError, install, not_accepted, reason
 from nst_spec.preprocessing import space_named
 
@@ -134,15 +132,11 @@ def write_safetensors(path: Path, arrays: Mapping[str, NDArray[Any]], header: Ma
     """
     if path.suffix.lower() != SAFETENSORS:
         raise not_accepted(f"{path}: format of the file to write", path.suffix, [SAFETENSORS])
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
-        part.write_bytes(save(dict(arrays), dict(header)))
-        os.replace(part, path)
+        with files.whole(path) as part:
+            part.write_bytes(save(dict(arrays), dict(header)))
     except OSError as error:
         raise NstError(f"{path}: cannot be written: {error}") from error
-    finally:
-        if part.exists():
-            part.unlink()
 
 
 def _unreadable(path: Path, why: str) -> str:

@@ -38,7 +38,8 @@ class Workload:
             with tf.device(self.device):
                 with tf.GradientTape(watch_accessed_variables=False) as tape:
                     tape.watch(image)
-                    loss = tf.reduce_sum(objective.network(image, [deepest])[deepest])
+                    ((_, features),) = objective.network(image, [deepest])
+                    loss = tf.reduce_sum(features)
                 return tape.gradient(loss, image)
 
         return lambda: gradient(image)

@@ -35,7 +35,7 @@ def free(device: str) -> int:
 def release(device: str) -> None:
     """Give back what nothing refers to any more."""
     del device
-    gc.collect()
+    gc.collect()  # a tf.function refers to itself
     heap.give_back()
 
 

@@ -1,7 +1,7 @@
 """VGG19 from Keras' own, with the spec's weights and pooling, cut at the deepest tap."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -104,14 +104,13 @@ class Network:
                 x = layer(x)
             self.layers[name] = layer
 
-    def __call__(self, x: tf.Tensor, wanted: Sequence[str] | None = None) -> dict[str, tf.Tensor]:
-        """Return the features (1, H, W, C) at every tap, or at the layers that are wanted."""
-        wanted = self.taps if wanted is None else wanted
-        features = {}
+    def __call__(self, x: tf.Tensor, wanted: Sequence[str] | None = None) -> Iterator[tuple[str, tf.Tensor]]:
+        """Yield every tap, or every layer that is wanted, from the first on, with its features (1, H, W, C)."""
+        missing = set(self.taps if wanted is None else wanted)
         for name, layer in self.layers.items():
-            x = layer(x)
-            if name in wanted:
-                features[name] = x
-            if len(features) == len(wanted):
+            if not missing:
                 break
-        return features
+            x = layer(x)
+            if name in missing:
+                missing.remove(name)
+                yield name, x

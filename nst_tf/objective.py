@@ -1,6 +1,6 @@
 """Image to terms, total loss and gradient; targets computed once, the network cut at the deepest tap."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,7 +128,7 @@ class Objective:
 
     def _features_of(self, image: tf.Tensor, taps: Sequence[str]) -> dict[str, tf.Tensor]:
         # Of any size, so that nothing is compiled for a style image's own.
-        graph = tf.function(lambda x: self._features(self.to_network(x), taps), input_signature=[self._any_size])
+        graph = tf.function(lambda x: dict(self._features(self.to_network(x), taps)), input_signature=[self._any_size])
         return graph(image)
 
     @property
@@ -140,18 +140,25 @@ class Objective:
         with tf.device(self.device):
             return self.to_space(tf.constant(np.asarray(image)[None], self.dtype))
 
-    def _features(self, x: tf.Tensor, taps: Sequence[str] | None = None) -> dict[str, tf.Tensor]:
-        """Return a preprocessed image's features (1, H, W, C) at every tap, or at some, in its own precision."""
-        features = self.network(x, taps)
-        return {tap: tf.cast(feature, x.dtype) for tap, feature in features.items()}
+    def _features(self, x: tf.Tensor, taps: Sequence[str] | None = None) -> Iterator[tuple[str, tf.Tensor]]:
+        """Yield every tap, or some, with a preprocessed image's features (1, H, W, C) in its own precision."""
+        for tap, features in self.network(x, taps):
+            yield tap, tf.cast(features, x.dtype)
 
-    def terms(self, features: Mapping[str, tf.Tensor], variable: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Return the terms' values, in the order of Losses.of, and the Gram matrices."""
-        content = [losses.squared_error(features[tap], t.features, t.factor) for tap, t in self.content_targets.items()]
-        grams = {tap: losses.gram(features[tap], t.divisor) for tap, t in self.style_targets.items()}
-        style = [losses.squared_error(grams[tap], t.gram, t.factor) for tap, t in self.style_targets.items()]
+    def terms(
+        self, features: Iterable[tuple[str, tf.Tensor]], variable: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Return the terms' values, in the order of Losses.of, and the Gram matrices, from the features by tap."""
+        content = dict.fromkeys(self.content_targets)
+        style, grams = dict.fromkeys(self.style_targets), dict.fromkeys(self.style_targets)
+        for tap, feature in features:
+            if target := self.content_targets.get(tap):
+                content[tap] = losses.squared_error(feature, target.features, target.factor)
+            if target := self.style_targets.get(tap):
+                grams[tap] = losses.gram(feature, target.divisor)
+                style[tap] = losses.squared_error(grams[tap], target.gram, target.factor)
         tv = losses.total_variation(variable, self.recipe.tv.form)
-        return tf.stack([*content, *style, tv]), grams
+        return tf.stack([*content.values(), *style.values(), tv]), grams
 
     def _loss_and_gradient(self, variable: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
         """Return the terms' values, the gradient of the total loss by the variable, and the Gram matrices."""
@@ -169,9 +176,9 @@ class Objective:
             x = self.to_network(variable)
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(x)
-                outputs = {"input": x} | self.network(x, list(self.network.layers))
+                outputs = {"input": x} | dict(self.network(x, list(self.network.layers)))
                 in_full = {layer: tf.cast(output, x.dtype) for layer, output in outputs.items()}
-                values, _ = self.terms(in_full, tf.stop_gradient(variable))
+                values, _ = self.terms(in_full.items(), tf.stop_gradient(variable))
                 total = tf.tensordot(values, self.coefficients, axes=1)
             slopes = tape.gradient(total, outputs)
             return in_full, {layer: tf.cast(slope, x.dtype) for layer, slope in slopes.items()}
@@ -218,9 +225,9 @@ class Descent:
         """Take the optimiser's step, then clamp if the recipe clamps each step."""
         with tf.device(self.objective.device):
             self.optimizer.update(self.gradient)
-            del self.gradient  # as large as the image, beside the next one
             if self.objective.recipe.clamp == "each-step":
                 self.current.assign(tf.clip_by_value(self.current, self.low, self.high))
+        del self.gradient  # it is as large as the image, and would lie beside the next one
 
     def place(self, image: protocol.Image) -> None:
         """Go on from another image, the optimiser's state as it is."""

@@ -1,6 +1,6 @@
 """The objective tile by tile: bounded activations, the same losses and gradient; nst_spec.tiles says why."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,12 +61,12 @@ class TiledObjective(Objective):
 
     def _owned(self, crop: tf.Tensor, bounds: Bounds, taps: Sequence[str]) -> dict[str, tf.Tensor]:
         with tf.device(self.device):
-            features = self._features(self.to_network(crop), taps)
-            owned = {}
-            for tap in taps:
-                top, bottom, left, right = bounds[tap]
-                owned[tap] = features[tap][:, top:bottom, left:right]
-            return owned
+            return dict(self._cut(crop, bounds, taps))
+
+    def _cut(self, crop: tf.Tensor, bounds: Bounds, taps: Sequence[str]) -> Iterator[tuple[str, tf.Tensor]]:
+        for tap, features in self._features(self.to_network(crop), taps):
+            top, bottom, left, right = bounds[tap]
+            yield tap, features[:, top:bottom, left:right]
 
     def content_features(self, image: tf.Tensor) -> dict[str, tuple[tuple[tf.Tensor, ...], float]]:
         """Return the variable's features at the content taps by tile, each tap's with its energy.
@@ -140,16 +140,18 @@ class TiledObjective(Objective):
         """
         with tf.device(self.device), tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(crop)
-            features = self._owned(crop, bounds, self.network.taps)
-            own = {tap: losses.gram(features[tap], t.divisor) for tap, t in self.style_targets.items()}
-            # The whole image's Gram matrices, of which this tile's share is all that the gradient sees.
-            counted = {tap: tf.where(missing, tf.zeros_like(gram), tf.stop_gradient(gram)) for tap, gram in own.items()}
-            grams = {tap: sums[tap] + (own[tap] - counted[tap]) for tap in own}
-            content = [
-                losses.squared_error(features[tap], targets[tap], t.factor) for tap, t in self.content_targets.items()
-            ]
-            style = [losses.squared_error(grams[tap], t.gram, t.factor) for tap, t in self.style_targets.items()]
-            values = tf.stack([*content, *style])
+            content = dict.fromkeys(self.content_targets)
+            style, own = dict.fromkeys(self.style_targets), dict.fromkeys(self.style_targets)
+            for tap, features in self._cut(crop, bounds, self.network.taps):
+                if target := self.content_targets.get(tap):
+                    content[tap] = losses.squared_error(features, targets[tap], target.factor)
+                if target := self.style_targets.get(tap):
+                    own[tap] = gram = losses.gram(features, target.divisor)
+                    # The whole image's, of which this tile's share is all that the gradient sees.
+                    counted = tf.where(missing, tf.zeros_like(gram), tf.stop_gradient(gram))
+                    whole = sums[tap] + (gram - counted)
+                    style[tap] = losses.squared_error(whole, target.gram, target.factor)
+            values = tf.stack([*content.values(), *style.values()])
             total = tf.tensordot(values, self.coefficients[:-1], axes=1)
         return values, tape.gradient(total, crop), own
 

@@ -1,7 +1,5 @@
 """Memory as PyTorch has it: what is free, what an error says, what can be given back."""
 
-import gc
-
 import torch
 
 from nst_spec import heap
@@ -26,7 +24,6 @@ def free(device: str) -> int:
 
 def release(device: str) -> None:
     """Give back what nothing refers to any more."""
-    gc.collect()
     heap.give_back()
     if device == "cuda":
         torch.cuda.empty_cache()

@@ -234,9 +234,9 @@ class Descent:
     def update(self) -> None:
         """Take the optimiser's step, then clamp if the recipe clamps each step."""
         self.optimizer.update(self.gradient)
-        del self.gradient  # as large as the image, beside the next one
         if self.objective.recipe.clamp == "each-step":
             torch.clamp(self.current, self.low, self.high, out=self.current)
+        del self.gradient  # it is as large as the image, and would lie beside the next one
 
     def place(self, image: protocol.Image) -> None:
         """Go on from another image, the optimiser's state as it is."""

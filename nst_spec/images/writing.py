@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nst_spec.errors import NstError, not_accepted, reason
+from nst_spec.files import publish
 from nst_spec.images import encoding
-from nst_spec.images.publishing import publish
 from nst_spec.images.records import sidecar, to_json
 from nst_spec.images.resampling import resample
 

@@ -89,8 +89,8 @@ def raw_taps_rectified(monkeypatch, package):
     original = getattr(network, method)
 
     def faulty(self, x, wanted=None):
-        features = original(self, x, wanted)
-        return {layer: (v + abs(v)) / 2 if layer.startswith("conv") else v for layer, v in features.items()}
+        for layer, v in original(self, x, wanted):
+            yield layer, (v + abs(v)) / 2 if layer.startswith("conv") else v
 
     monkeypatch.setattr(network, method, faulty)
 
@@ -104,8 +104,8 @@ def rectified_taps_raw(monkeypatch, package):
     def faulty(self, x, wanted=None):
         wanted = self.taps if wanted is None else wanted
         raw = {layer: layer.replace("relu", "conv") for layer in wanted}
-        features = original(self, x, [*wanted, *raw.values()])
-        return {layer: features[raw[layer]] for layer in wanted}
+        features = dict(original(self, x, [*wanted, *raw.values()]))
+        yield from ((layer, features[raw[layer]]) for layer in wanted)
 
     monkeypatch.setattr(network, method, faulty)
 

@@ -32,7 +32,7 @@ def test_the_full_network_is_keras_own():
     rectified = [vgg19.rectified(name) for name in vgg19.CONVOLUTIONS]
     outputs = [original.get_layer(vgg19.keras_name(tap)).output for tap in rectified]
     image = tf.random.stateless_normal((1, 37, 50, 3), seed=(0, 1))
-    features = build(arrays, dtype="float32")(image)
+    features = dict(build(arrays, dtype="float32")(image))
     for tap, expected in zip(rectified, keras.Model(original.input, outputs)(image), strict=True):
         np.testing.assert_allclose(features[tap], expected, rtol=1e-5, atol=1e-5, err_msg=tap)
     assert len(features) == 32
@@ -45,7 +45,7 @@ def test_the_network_ends_at_the_deepest_tap(narrow_weights):
 
 def test_a_raw_tap_is_not_rectified_by_the_layer_after_it(narrow_weights):
     image = tf.random.stateless_normal((1, 8, 8, 3), seed=(0, 1), dtype="float64")
-    features = build(narrow_weights.arrays, ["conv1_1", "relu1_1"])(image)
+    features = dict(build(narrow_weights.arrays, ["conv1_1", "relu1_1"])(image))
     assert tf.reduce_min(features["conv1_1"]) < 0
     np.testing.assert_array_equal(np.maximum(features["conv1_1"], 0), features["relu1_1"])
 

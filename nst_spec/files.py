@@ -1,10 +1,25 @@
 """Files that appear whole or not at all."""
 
+import contextlib
 import os
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give a path beside `path` to write to; what lies there at the end takes its place, and after an error nothing.
+
+    Raises OSError where it cannot be moved.
+    """
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def publish(files: Mapping[Path, Callable[[BinaryIO], object]], force: bool) -> None:
