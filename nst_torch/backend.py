@@ -77,12 +77,16 @@ class Backend(protocol.Configured):
             "winograd": self._winograd,
         }
 
+    def _workspace(self, takes_winograd: bool) -> int:
+        if takes_winograd:
+            return memory.WINOGRAD_WORKSPACE
+        return memory.DOUBLE_WORKSPACE if (self.device, self.dtype) == ("cpu", "float64") else memory.WORKSPACE
+
     def objective(self, problem: protocol.Problem, tile: tiles.Tile | None = None) -> Objective:
         """Return the problem with the network built and the targets computed."""
         memory.release(self.device)
         takes_winograd = self._winograd and problem.is_wide and problem.pixels >= winograd.PIXELS
-        workspace = memory.WINOGRAD_WORKSPACE if takes_winograd else memory.WORKSPACE
-        plan = self.planned(problem, tile, memory.free(self.device), workspace)
+        plan = self.planned(problem, tile, memory.free(self.device), self._workspace(takes_winograd))
         problem = dataclasses.replace(problem, recipe=plan.adapted(problem.recipe))
         dtype = DTYPES[self.dtype]
         network_dtype = NETWORK_DTYPES.get(self.precision, dtype)

@@ -21,7 +21,7 @@ class _Gram(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor) -> Tensor:
         ctx.save_for_backward(features)
-        first, *others = _factor(features).chunk(BLOCKS, dim=2)
+        first, *others = _to_multiply(features).chunk(BLOCKS, dim=2)
         total = _products(first)
         for block in others:
             total += _products(block)
@@ -30,11 +30,11 @@ class _Gram(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> Tensor:
         (features,) = ctx.saved_tensors
-        factor = _factor(features)
-        return _mixed(factor, (slope + slope.T).to(factor.dtype)).to(features.dtype)
+        matrix = _to_multiply(features)
+        return _mixed(matrix, (slope + slope.T).to(matrix.dtype)).to(features.dtype)
 
 
-def _factor(features: Tensor) -> Tensor:
+def _to_multiply(features: Tensor) -> Tensor:
     # A GPU multiplies bfloat16 numbers exactly and adds the products up in float32; a CPU would round the sums.
     return features if features.is_cuda else features.to(_wide(features))
 
