@@ -78,10 +78,24 @@ def gram(features: Tensor, divisor: float) -> Tensor:
     return _Gram.apply(features) / divisor
 
 
+class _SquaredError(torch.autograd.Function):
+    # sum (v - t)^2. Its gradient 2 (v - t) needs what is there anyway; autograd's own keeps bfloat16 also in float32.
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, target: Tensor) -> Tensor:
+        ctx.save_for_backward(values, target)
+        return functional.mse_loss(*(features.to(_wide(features)) for features in (values, target)), reduction="sum")
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
+        values, target = ctx.saved_tensors
+        difference = values.to(_wide(values)) - target
+        return difference.mul_(2 * slope).to(values.dtype), None
+
+
 def squared_error(values: Tensor, target: Tensor, factor: float) -> Tensor:
     """Return `factor * sum (values - target)^2`, of bfloat16 in float32; nst_spec.losses.squared_error."""
-    values, target = (features.to(_wide(features)) for features in (values, target))
-    return factor * functional.mse_loss(values, target, reduction="sum")
+    return factor * _SquaredError.apply(values, target)
 
 
 def _differences(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ import torch
 from nst_spec import heap
 from nst_spec.memory import free_on_host
 
-WORKSPACE = 4
+WORKSPACE = 6
 """Arrays as large as the largest layer that a backward pass takes beside what the forward pass has kept."""
 DOUBLE_WORKSPACE = 14
 """The same for float64 on a CPU, where a convolution lays out all its windows, nine times a layer."""
