@@ -138,20 +138,22 @@ class TiledObjective(Objective):
 
         `sums` are the image's Gram matrices, from which the tile's own may be missing.
         """
+
+        def content_term(tap: str, features: tf.Tensor) -> tf.Tensor:
+            return losses.squared_error(features, targets[tap], self.content_targets[tap].factor)
+
+        def style_term(tap: str, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            target = self.style_targets[tap]
+            gram = losses.gram(features, target.divisor)
+            # The whole image's, of which this tile's share is all that the gradient sees.
+            counted = tf.where(missing, tf.zeros_like(gram), tf.stop_gradient(gram))
+            return losses.squared_error(sums[tap] + (gram - counted), target.gram, target.factor), gram
+
         with tf.device(self.device), tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(crop)
-            content = dict.fromkeys(self.content_targets)
-            style, own = dict.fromkeys(self.style_targets), dict.fromkeys(self.style_targets)
-            for tap, features in self._cut(crop, bounds, self.network.taps):
-                if target := self.content_targets.get(tap):
-                    content[tap] = losses.squared_error(features, targets[tap], target.factor)
-                if target := self.style_targets.get(tap):
-                    own[tap] = gram = losses.gram(features, target.divisor)
-                    # The whole image's, of which this tile's share is all that the gradient sees.
-                    counted = tf.where(missing, tf.zeros_like(gram), tf.stop_gradient(gram))
-                    whole = sums[tap] + (gram - counted)
-                    style[tap] = losses.squared_error(whole, target.gram, target.factor)
-            values = tf.stack([*content.values(), *style.values()])
+            owned = self._cut(crop, bounds, self.network.taps)
+            terms, own = protocol.terms_by_tap(self.recipe, owned, content_term, style_term)
+            values = tf.stack(terms)
             total = tf.tensordot(values, self.coefficients[:-1], axes=1)
         return values, tape.gradient(total, crop), own
 

@@ -161,18 +161,18 @@ class Objective:
 
     def terms(self, features: Iterable[tuple[str, Tensor]], variable: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the terms' values, in the order of Losses.of, and the Gram matrices, from the features by tap."""
-        content = dict.fromkeys(self.content_targets)
-        style, grams = dict.fromkeys(self.style_targets), dict.fromkeys(self.style_targets)
-        # A term as soon as its features are there: the way back goes in the opposite order, and would otherwise begin
-        # with the gradients of all terms, and hold each until it comes by the tap.
-        for tap, feature in features:
-            if target := self.content_targets.get(tap):
-                content[tap] = losses.squared_error(feature, target.features, target.factor)
-            if target := self.style_targets.get(tap):
-                grams[tap] = losses.gram(feature, target.divisor)
-                style[tap] = losses.squared_error(grams[tap], target.gram, target.factor)
+        terms, grams = protocol.terms_by_tap(self.recipe, features, self._content_term, self._style_term)
         tv = losses.total_variation(variable, self.recipe.tv.form)
-        return torch.stack([*content.values(), *style.values(), tv]), grams
+        return torch.stack([*terms, tv]), grams
+
+    def _content_term(self, tap: str, features: Tensor) -> Tensor:
+        target = self.content_targets[tap]
+        return losses.squared_error(features, target.features, target.factor)
+
+    def _style_term(self, tap: str, features: Tensor) -> tuple[Tensor, Tensor]:
+        target = self.style_targets[tap]
+        gram = losses.gram(features, target.divisor)
+        return losses.squared_error(gram, target.gram, target.factor), gram
 
     def loss_and_gradient(self, variable: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Return the terms' values, the gradient of the total loss by the variable, and the Gram matrices."""

@@ -97,17 +97,20 @@ class TiledObjective(Objective):
         `sums` are the image's Gram matrices, from which the tile's own may be missing.
         """
         crop = crop.clone().requires_grad_(True)
-        content = dict.fromkeys(self.content_targets)
-        style, own = dict.fromkeys(self.style_targets), dict.fromkeys(self.style_targets)
-        for tap, features in self.owned(crop, piece, self.network.taps):
-            if target := self.content_targets.get(tap):
-                content[tap] = losses.squared_error(features, targets[tap], target.factor)
-            if target := self.style_targets.get(tap):
-                own[tap] = gram = losses.gram(features, target.divisor)
-                # The whole image's, of which this tile's share is all that the gradient sees.
-                whole = sums[tap] + (gram if missing else gram - gram.detach())
-                style[tap] = losses.squared_error(whole, target.gram, target.factor)
-        values = torch.stack([*content.values(), *style.values()])
+
+        def content_term(tap: str, features: Tensor) -> Tensor:
+            return losses.squared_error(features, targets[tap], self.content_targets[tap].factor)
+
+        def style_term(tap: str, features: Tensor) -> tuple[Tensor, Tensor]:
+            target = self.style_targets[tap]
+            gram = losses.gram(features, target.divisor)
+            # The whole image's, of which this tile's share is all that the gradient sees.
+            whole = sums[tap] + (gram if missing else gram - gram.detach())
+            return losses.squared_error(whole, target.gram, target.factor), gram
+
+        owned = self.owned(crop, piece, self.network.taps)
+        terms, own = protocol.terms_by_tap(self.recipe, owned, content_term, style_term)
+        values = torch.stack(terms)
         (share,) = torch.autograd.grad(values @ self.coefficients[:-1], crop)
         return values.detach(), share, {tap: gram.detach() for tap, gram in own.items()}
 
