@@ -52,8 +52,8 @@ class Case:
     @property
     def multiply_adds(self) -> int:
         """The multiply-adds of a step; what tiles compute twice is counted once."""
-        widths = vgg19.widths_of(self.weights.arrays)
-        return vgg19.step_multiply_adds(widths, self.size, self.size, self.recipe.taps, tuple(self.recipe.style.taps))
+        recipe, side = self.recipe, self.size
+        return vgg19.step_multiply_adds(self.weights.widths, side, side, recipe.taps, tuple(recipe.style.taps))
 
 
 def measure(

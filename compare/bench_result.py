@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError, computed_field, model_validator
 
-from compare.diff import recipe_facts
+from compare.facts import differing, recipe_facts
 from compare.machine import Machine
 from compare.trace import Environment, Weights
 from nst_spec import recipe as recipes
@@ -227,16 +227,9 @@ def check_comparable(earlier: Result, origin: Path, machine: Machine, settings: 
     ours, theirs = _facts(machine, settings), _facts(earlier.machine, earlier.settings)
     if None in (ours["model"], theirs["model"]):
         ours["model"] = theirs["model"] = None
-    differing = [
-        f"{fact} ({ours.get(fact)} against {theirs.get(fact)})"
-        for fact in {**ours, **theirs}
-        if ours.get(fact) != theirs.get(fact)
-    ]
-    if differing:
-        raise NstError(
-            f"{origin}: expected a result of this machine and of the same settings; it differs in: "
-            f"{'; '.join(differing)}"
-        )
+    parted = differing(ours, theirs)
+    if parted:
+        raise NstError(f"{origin}: expected a result of this machine and of the same settings; it differs in: {parted}")
 
 
 def changes(rows: Sequence[Row], earlier: Result, origin: Path) -> list[Change]:

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from compare import hints
+from compare.facts import differing, recipe_facts
 from compare.tolerances import TOLERANCES, Quantity
 from compare.trace import Array, Environment, Trace
 from nst_spec import losses
@@ -192,24 +193,17 @@ def profile_of(a: Trace, b: Trace) -> str:
     return min(precisions) if precisions else a.header.environment.dtype
 
 
-IDENTITY = ("name", "source", "note", "weights", "preprocessing", "stages", "adapted", "init.file")
-"""Keys of a recipe that change no number: names, or what the header says of weights, pixel space and inputs."""
-
-
 START = "pixels of run/image/0"
 
 
 def check_comparable(a: Trace, b: Trace) -> None:
     """Raise NstError with the list of what differs, unless both traces record the same computation."""
     ours, theirs = _facts(a), _facts(b)
-    differing = [
-        f"{fact} ({ours.get(fact, 'none')} against {theirs.get(fact, 'none')})"
-        for fact in {**ours, **theirs}
-        # One side may have no run, and so no image that it starts from.
-        if ours.get(fact) != theirs.get(fact) and not (fact == START and {ours.get(fact), theirs.get(fact)} & {None})
-    ]
-    if differing:
-        raise NstError(f"these traces are not of one computation; they differ in: {'; '.join(differing)}")
+    if START not in ours or START not in theirs:  # one side may have no run, and so no image that it starts from
+        ours, theirs = ({fact: side[fact] for fact in side if fact != START} for side in (ours, theirs))
+    parted = differing(ours, theirs)
+    if parted:
+        raise NstError(f"these traces are not of one computation; they differ in: {parted}")
 
 
 def _facts(trace: Trace) -> dict[str, str]:
@@ -223,19 +217,6 @@ def _facts(trace: Trace) -> dict[str, str]:
         "style size": header.style_size,
     }
     return {fact: str(value) for fact, value in (recipe_facts(header.recipe) | facts | hashes).items()}
-
-
-def recipe_facts(recipe: Mapping[str, Any]) -> dict[str, str]:
-    """Return every setting of a recorded recipe that changes a number, by its key as a reader is told it."""
-    return {f"recipe {key}": str(value) for key, value in _flat(recipe) if key not in IDENTITY}
-
-
-def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in section.items():
-        if isinstance(value, dict) and key not in IDENTITY:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def wants_closer_look(comparison: Comparison) -> bool:

@@ -3,11 +3,10 @@
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from nst_spec.errors import NstError, install, reason
-
-Say = Callable[[str], None]
+from nst_spec.messages import Say
 
 
 def run(python: str, arguments: Sequence[str], backend: str, say: Say) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from compare import launch, trace
 from compare.diff import Comparison, diff, wants_closer_look
-from compare.launch import Say
 from compare.trace import Trace
 from nst_spec import vgg19
 from nst_spec.errors import NstError
+from nst_spec.messages import Say
 from nst_spec.weight_files import SAFETENSORS
 
 REFERENCE = "reference"

@@ -1,8 +1,7 @@
 """The Python API: `stylize` makes a picture, `evaluate` judges one."""
 
 import math
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +19,7 @@ from nst_spec import weights as weight_sets
 from nst_spec.backend import Evaluation
 from nst_spec.errors import NstError
 from nst_spec.memory import Plan
+from nst_spec.messages import Say, to_stderr
 from nst_spec.recipe import Recipe
 from nst_spec.run import Inputs, OnStep, Progress
 from nst_spec.tiles import Tile
@@ -37,12 +37,6 @@ ASPECT_TOLERANCE = 0.02
 
 IN_MEMORY = "image"
 """What a recipe calls an initial image that came from no file."""
-
-Say = Callable[[str], None]
-
-
-def _to_stderr(message: str) -> None:
-    print(f"nst: {message}", file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -131,8 +125,8 @@ def prepare(
     tile: Tile = "auto",
     offline: bool = False,
     allow_large: bool = False,
-    say: Say = _to_stderr,
-    warn: Say = _to_stderr,
+    say: Say = to_stderr,
+    warn: Say = to_stderr,
     **overrides: Any,
 ) -> Prepared:
     """Resolve everything that a run needs, the cheapest checks first.
@@ -249,7 +243,7 @@ def evaluate(
 
     Raises NstError for whatever a user can mend, in one sentence.
     """
-    overrides = {"warn": _to_stderr, **overrides}
+    overrides = {"warn": to_stderr, **overrides}
     reading = {name: overrides[name] for name in ("allow_large", "warn") if name in overrides}
     picture = None if image is None else images.read(image, **reading)
     prepared = prepare(content, style, backend, recipe, **overrides)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from nst.options import RECIPE_OPTIONS
+from nst_spec.messages import Say, to_nobody
 
 
 def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -120,9 +121,9 @@ def warn(message: str) -> None:
     click.echo(f"nst: {message}", err=True)
 
 
-def say(quiet: bool) -> Callable[[str], None]:
+def say(quiet: bool) -> Say:
     """Return `warn`, or what swallows messages."""
-    return (lambda message: None) if quiet else warn
+    return to_nobody if quiet else warn
 
 
 def check_new(path: Path, force: bool) -> None:

@@ -3,7 +3,6 @@
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -13,6 +12,7 @@ from tqdm import tqdm
 
 from nst_spec import images
 from nst_spec.errors import NstError
+from nst_spec.messages import Say
 from nst_spec.run import Progress
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Saver:
         output: Path,
         every: int | None,
         prepared: "Prepared",
-        warn: Callable[[str], None],
+        warn: Say,
         *,
         bits: int,
         force: bool,
@@ -129,7 +129,7 @@ class Saver:
 class Interrupt:
     """Turns the first Ctrl-C into a request to stop after the step; a second one interrupts at once."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Say) -> None:
         self.say = say
         self.requested = False
 

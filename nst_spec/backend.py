@@ -62,7 +62,7 @@ class Problem:
     def shape(self, tap: str, image: Image) -> Shape:
         """Return what divisors and factors may depend on, for the tap's features of one of the problem's images."""
         sides = [vgg19.map_side(tap, side, self.recipe.pooling.rounding) for side in image.shape[:2]]
-        channels = vgg19.widths_of(self.weights.arrays)[vgg19.block_of(tap) - 1]
+        channels = self.weights.widths[vgg19.block_of(tap) - 1]
         return Shape(channels, math.prod(sides), self.pixels)
 
 
@@ -335,7 +335,7 @@ class Configured:
         recipe = problem.recipe
         needs = memory.Needs(
             recipe,
-            vgg19.widths_of(problem.weights.arrays),
+            problem.weights.widths,
             _size(problem.content),
             _size(problem.style),
             np.dtype(self.dtype).itemsize,

@@ -5,7 +5,6 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pooch
@@ -13,6 +12,7 @@ import requests
 
 from nst_spec import files
 from nst_spec.errors import NstError
+from nst_spec.messages import Say
 
 REACHABLE_WITHIN = 4.0
 """Seconds in which a host has to give any answer at all; whoever waits is told within 5."""
@@ -72,7 +72,7 @@ def unreachable(url: str) -> str | None:
         return f"no answer within {REACHABLE_WITHIN:g} seconds"
 
 
-def download(url: str, target: Path, size: int, published: str, say: Callable[[str], None]) -> None:
+def download(url: str, target: Path, size: int, published: str, say: Say) -> None:
     """Download a file, check its size and its publisher's hash, and only then give it its name; pin its SHA-256.
 
     Two processes may do so at once: each writes a file of its own, and the last to finish gives it the name.

@@ -1,16 +1,14 @@
 """A descent that goes on where memory runs out: in smaller tiles, or with fewer pairs of L-BFGS."""
 
 import dataclasses
-from collections.abc import Callable
 
 from nst_spec import recipe as recipes
 from nst_spec import tiles
 from nst_spec.backend import Backend, Image, Losses, Objective, Problem
 from nst_spec.errors import NstError
 from nst_spec.memory import LEAST_HISTORY, Plan
+from nst_spec.messages import Say
 from nst_spec.recipe import LBFGS
-
-Say = Callable[[str], None]
 
 
 class FrugalDescent:

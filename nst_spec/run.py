@@ -14,6 +14,7 @@ from nst_spec.backend import Backend, Descent, Image, Losses, Problem
 from nst_spec.errors import NstError
 from nst_spec.frugal import FrugalDescent
 from nst_spec.memory import Plan
+from nst_spec.messages import Say, to_nobody
 from nst_spec.recipe import GUARD_FACTOR, Recipe
 from nst_spec.weights import WeightSet
 
@@ -191,8 +192,8 @@ def run(
     on_step: OnStep | None = None,
     disturb: Disturbance | None = None,
     *,
-    say: Callable[[str], None] = lambda message: None,
-    warn: Callable[[str], None] = lambda message: None,
+    say: Say = to_nobody,
+    warn: Say = to_nobody,
 ) -> Outcome:
     """Run the recipe: every scale from the coarsest, each starting from the image of the one before.
 

@@ -3,9 +3,8 @@
 A weight set is the convolutions of a VGG19, of any width, with the preprocessing it expects and its hash.
 """
 
-import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from nst_spec import generator, vgg19, weight_files
 from nst_spec.errors import NstError, not_accepted
 from nst_spec.fetch import FetchError, cache_directory, check, download, is_offline, matches, sha256_of_file
+from nst_spec.messages import Say, to_stderr
 from nst_spec.preprocessing import SPACES, space_named
 
 __all__ = [
@@ -97,16 +97,12 @@ SETS: Mapping[str, SetInfo] = _known_sets()
 """Every set that has a name, in the order of weights.toml."""
 
 
-def _to_stderr(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
-
-
 def load(
     name_or_path: str,
     *,
     offline: bool = False,
-    say: Callable[[str], None] = _to_stderr,
-    warn: Callable[[str], None] = _to_stderr,
+    say: Say = to_stderr,
+    warn: Say = to_stderr,
 ) -> WeightSet:
     """Load a weight set.
 
@@ -183,7 +179,7 @@ def random_weights(widths: tuple[int, ...] = vgg19.WIDTHS, seed: int = 0) -> Wei
     return _weight_set(RANDOM, arrays, None)
 
 
-def fetch(name: str, *, force: bool = False, say: Callable[[str], None] = _to_stderr) -> Path:
+def fetch(name: str, *, force: bool = False, say: Say = to_stderr) -> Path:
     """Return the path of a set's file, downloading it first unless it is in the cache.
 
     Args:
@@ -235,7 +231,7 @@ def verify(name_or_path: str) -> str:
         _check_published(file, next((info for info in SETS.values() if info.file == file.name), None))
         return sha256_of_file(file)
     if not info.file:
-        return _load_set(info, True, _to_stderr).sha256
+        return _load_set(info, True, to_stderr).sha256
     if not _target(info).is_file():
         raise NstError(f"{_target(info)}: not in the cache yet; fetch it with `nst weights fetch {info.name}`")
     _check_published(_target(info), info)
@@ -264,9 +260,7 @@ def convert(source: str | Path, target: str | Path, preprocessing: str | None = 
     return weights
 
 
-def export(
-    name: str, target: str | Path, *, offline: bool = False, say: Callable[[str], None] = _to_stderr
-) -> WeightSet:
+def export(name: str, target: str | Path, *, offline: bool = False, say: Say = to_stderr) -> WeightSet:
     """Write a set that has a name to a safetensors file, fetching it first if need be.
 
     Args:
@@ -301,7 +295,7 @@ def _target(info: SetInfo) -> Path:
     return (cache_directory() if info.url else CARRIED) / info.file
 
 
-def _load_set(info: SetInfo, offline: bool, say: Callable[[str], None]) -> WeightSet:
+def _load_set(info: SetInfo, offline: bool, say: Say) -> WeightSet:
     if not info.file:
         return random_weights()
     weight_files.check_readable(_target(info))  # before the download: what cannot be read need not be fetched
@@ -309,7 +303,7 @@ def _load_set(info: SetInfo, offline: bool, say: Callable[[str], None]) -> Weigh
     return _weight_set(info.name, arrays, info.preprocessing)
 
 
-def _load_auto(offline: bool, say: Callable[[str], None], warn: Callable[[str], None]) -> WeightSet:
+def _load_auto(offline: bool, say: Say, warn: Say) -> WeightSet:
     """Load PRETRAINED, or WITHOUT_NETWORK if it cannot be had; a damaged file in the cache stays an error."""
     try:
         return _load_set(SETS[PRETRAINED], offline, say)
@@ -321,7 +315,7 @@ def _load_auto(offline: bool, say: Callable[[str], None], warn: Callable[[str], 
         return _load_set(SETS[WITHOUT_NETWORK], offline, say)
 
 
-def _obtain(info: SetInfo, offline: bool, say: Callable[[str], None], force: bool = False) -> Path:
+def _obtain(info: SetInfo, offline: bool, say: Say, force: bool = False) -> Path:
     """Return the path of a set's file, checked; downloads it if it is not in the cache or `force` says so."""
     target = _target(info)
     if target.is_file() and not force:

@@ -63,8 +63,9 @@ def _keras_layers() -> dict[str, dict[str, Any]]:
 class Network:
     """Features at the taps, for a preprocessed image (1, H, W, 3).
 
-    The first convolution computes in `image_dtype`, the others in `dtype`; nst_spec.backend.PRECISIONS says why. `xla`
-    is whether XLA will compile what calls it, `winograd` whether convolutions of many channels take that algorithm.
+    The first convolution computes in `image_dtype`, all after it in `dtype`; nst_spec.backend.PRECISIONS says why.
+    `xla` is whether XLA will compile what calls it, `winograd` whether convolutions of many channels take that
+    algorithm.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class Network:
         first = vgg19.CONVOLUTIONS[0]
         for name in vgg19.layers_to(taps):
             # A Keras layer casts what it is given to its own.
-            own = image_dtype if name in (first, vgg19.rectified(first)) else dtype
+            own = image_dtype if name == first else dtype
             if name in vgg19.CONVOLUTIONS:
                 kernel, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
                 # Keras' layer rectifies its own output; here that is a layer of its own, so that both can be taps.

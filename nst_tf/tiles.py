@@ -24,7 +24,7 @@ class TiledObjective(Objective):
     """A problem whose networks see one tile at a time; nst_spec.backend.Objective."""
 
     def __init__(self, problem: protocol.Problem, plan: Plan, **how: Any) -> None:
-        widths = vgg19.widths_of(problem.weights.arrays)
+        widths = problem.weights.widths
         self._channels = {tap: widths[vgg19.block_of(tap) - 1] for tap in problem.recipe.taps}
         self._graphs: dict[tuple[str, ...], Callable[[tf.Tensor, Bounds], Tensors]] = {}
         super().__init__(problem, plan, **how)

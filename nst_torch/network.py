@@ -15,12 +15,12 @@ from nst_torch import winograd as algorithm
 
 
 class _Convolved(torch.autograd.Function):
-    # A convolution, rectified if asked. cuDNN does both at once, where PyTorch reads and writes the features three
-    # times over. The gradient is a convolution with the turned kernel: cuDNN's own takes up to eight times as long in
-    # float32, and is faster only where few channels come out.
+    # A convolution, rectified if asked, its output in `dtype`. cuDNN rectifies in the same go, where PyTorch reads and
+    # writes the features three times over. The gradient is a convolution with the turned kernel: cuDNN's own takes up
+    # to eight times as long in float32, and is faster only where few channels come out.
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: nn.Conv2d, rectify: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, layer: nn.Conv2d, rectify: bool, dtype: torch.dtype) -> Tensor:
         # cuDNN's does not keep to the switch that asks for the same bits every time, and ROCm has none.
         fuses = x.is_cuda and torch.version.cuda and not torch.backends.cudnn.deterministic
         if rectify and fuses and x.dtype != torch.float64:
@@ -28,17 +28,27 @@ class _Convolved(torch.autograd.Function):
         else:
             y = _convolution(x, layer.weight, layer.bias, layer.winograd)
             y = y.relu_() if rectify else y
+        y = y.to(dtype)
         ctx.layer = layer
         ctx.save_for_backward(*([y] if rectify else []))
         return y
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None, None]:
         for y in ctx.saved_tensors:
             slope = torch.ops.aten.threshold_backward(slope, y, 0)
+        slope = slope.to(ctx.layer.weight.dtype)
         if ctx.layer.turned is None:
-            return functional.conv_transpose2d(slope, ctx.layer.weight, padding=1), None, None
-        return _convolution(slope, ctx.layer.turned, None, ctx.layer.winograd), None, None
+            return _spread(slope, ctx.layer.weight), None, None, None
+        return _convolution(slope, ctx.layer.turned, None, ctx.layer.winograd), None, None, None
+
+
+def _spread(slope: Tensor, kernel: Tensor) -> Tensor:
+    if not slope.is_cuda:
+        return functional.conv_transpose2d(slope, kernel, padding=1)
+    # cuDNN's takes a little longer up to 1024 x 1024 px, and four times as long above.
+    shares = kernel.flatten(1).T @ slope[0].permute(1, 2, 0).flatten(0, 1).T
+    return functional.fold(shares[None], slope.shape[2:], kernel.shape[2:], padding=1)
 
 
 def _convolution(x: Tensor, kernel: Tensor, bias: Tensor | None, winograd: bool) -> Tensor:
@@ -114,7 +124,7 @@ def _configuration(widths: Sequence[int]) -> list[str | int]:
 class Network(nn.Module):
     """Features at the taps, for a preprocessed image (1, 3, H, W).
 
-    The first convolution computes in `image_dtype`, the others in `dtype`; nst_spec.backend.PRECISIONS says why.
+    The first convolution computes in `image_dtype`, all after it in `dtype`; nst_spec.backend.PRECISIONS says why.
     `winograd` is whether the others take Winograd's algorithm.
     """
 
@@ -152,6 +162,7 @@ class Network(nn.Module):
             self.layers[name] = layer
         # Positions first is the layout that convolutions are fastest in, and Gram matrices need no copy of it. NNPACK
         # has channels first.
+        self.dtype = dtype
         self.layout = torch.contiguous_format if winograd else torch.channels_last
         self.to(device, memory_format=self.layout).requires_grad_(False).eval()
 
@@ -169,9 +180,9 @@ class Network(nn.Module):
                 # What nobody reads before it is rectified is rectified where it lies.
                 rectified = vgg19.rectified(name) if name not in missing else None
                 rectify = rectified in self.layers
-                x = _Convolved.apply(x.to(layer.weight.dtype), layer, rectify)
+                x = _Convolved.apply(x, layer, rectify, self.dtype if rectify else layer.weight.dtype)
             else:
-                x = layer(x)
+                x = layer(x.to(self.dtype))
             if name in missing:
                 missing.remove(name)
                 yield name, x

@@ -1,5 +1,6 @@
 """The spec's update rules: torch.optim's, where it has them. Each updates `variable` in place from a gradient."""
 
+import math
 from typing import Protocol
 
 import numpy as np
@@ -72,8 +73,9 @@ class LBFGS:
 class _CompactLBFGS:
     """LBFGS for a GPU, to which torch.optim's gives some hundred kernels a step, and waits for every other one.
 
-    All pairs (s, y) are the rows of S and Y. What is read of them is their products with two vectors, and matrices of
-    pairs by pairs are the host's: with R the upper triangle of S Y', D its diagonal, c = y.s / y.y of the latest pair,
+    All pairs (s, y) are the rows of S and Y. What is read of them is their products with two vectors, in one go, and
+    matrices of pairs by pairs are the host's: with R the upper triangle of S Y', D its diagonal, c = y.s / y.y of the
+    latest pair,
 
         d = -(c g + S' p - c Y' u),   u = R^-1 S g,   p = R^-T (D u + c (Y Y' u - Y g)).
 
@@ -90,7 +92,7 @@ class _CompactLBFGS:
         size = self.settings.history
         self.blocks: list[Tensor] = []  # (BLOCK, 2, n), so that memory is taken as pairs come
         self.rows: list[int] = []  # of the pairs, the oldest first
-        self.s_y, self.y_y = np.zeros((size, size)), np.zeros((size, size))
+        self.inverse, self.y_y = np.zeros((size, size)), np.zeros((size, size))  # of R, and Y Y', both by age
         self.scale = 1.0
         self.previous: tuple[Tensor, Tensor] | None = None
 
@@ -98,54 +100,65 @@ class _CompactLBFGS:
         """Take one step."""
         s = self.settings
         g = gradient.flatten().clone()
-        facts = [g.abs().max(), g.abs().sum(), g @ g]
-        if self.previous is not None:
-            step, change = self.previous[1], g - self.previous[0]
-            facts += [change @ step, change @ change]
-        largest, total, square, *curvature = torch.stack(facts).tolist()
+        is_first = self.previous is None
+        latest = g.new_empty(0, g.numel()) if is_first else torch.stack([self.previous[1], g - self.previous[0]])
+        (largest, total, square), of_g, of_y = self._read(g, latest)
         if largest <= s.tolerance_grad:
             return
-        if curvature and curvature[0] > CURVATURE_FLOOR:
-            self._remember(step, change, *curvature)
-        direction, slope = self._direction(g, square)
-        step = direction * (s.lr if curvature else s.lr * min(1.0, 1.0 / total))
+        columns = self.rows
+        if not is_first and of_y[0, -1] > CURVATURE_FLOOR:
+            columns = self._remember(latest, of_y)
+        direction, slope = self._direction(g, square, *of_g[:, columns])
+        step = direction * (s.lr * min(1.0, 1.0 / total) if is_first else s.lr)
         self.previous = g, step
         if not slope > -s.tolerance_change:
             self.variable += step.view_as(self.variable)
-
-    def _remember(self, step: Tensor, change: Tensor, s_y: float, y_y: float) -> None:
-        full = len(self.rows) == self.settings.history
-        latest = self.rows.pop(0) if full else len(self.rows)
-        self.rows.append(latest)
-        if latest == len(self.blocks) * BLOCK:
-            self.blocks.append(step.new_empty(min(BLOCK, self.settings.history - latest), 2, step.numel()))
-        self.blocks[latest // BLOCK][latest % BLOCK] = torch.stack([step, change])
-        self.s_y[self.rows, latest], self.y_y[self.rows, latest] = self._products(change)
-        self.s_y[latest, latest], self.y_y[latest, latest] = s_y, y_y
-        self.y_y[latest] = self.y_y[:, latest]
-        self.scale = s_y / y_y
 
     def _pairs(self) -> list[Tensor]:
         """Return s and y of the pairs (2 x pairs, n) by block, as they lie there."""
         count = len(self.rows)
         return [block[: count - number * BLOCK].flatten(0, 1) for number, block in enumerate(self.blocks)]
 
-    def _products(self, vector: Tensor) -> NDArray[np.float64]:
-        """Return the products (2, pairs) of a vector with every s and every y, the oldest pair's first."""
-        found = torch.cat([pairs @ vector for pairs in self._pairs()]).double().cpu().numpy()
-        return found.reshape(-1, 2)[self.rows].T
+    def _read(self, g: Tensor, latest: Tensor) -> tuple[NDArray, NDArray, NDArray]:
+        """Return the gradient's largest element, sum of all and square, and its and the latest y's products.
 
-    def _direction(self, g: Tensor, square: float) -> tuple[Tensor, float]:
-        """Return the direction and its product with the gradient."""
+        They are products (2, pairs) with every s and every y, as these lie there, the latest pair's at the end.
+        """
+        rows = [*self._pairs(), latest]
+        norms = torch.stack([torch.linalg.vector_norm(g, math.inf), torch.linalg.vector_norm(g, 1), g @ g])
+        products = [pairs @ vector for vector in (g, *latest[1:]) for pairs in rows]
+        read = torch.cat([norms, *products]).cpu().double().numpy()
+        return read[:3], *(half.reshape(-1, 2).T for half in np.split(read[3:], 2))
+
+    def _remember(self, latest: Tensor, of_y: NDArray) -> list[int]:
+        """Put the latest pair where there is room or the oldest was; return the columns of what was read by age."""
+        row = last = len(self.rows)
+        if row == self.settings.history:
+            row, last = self.rows.pop(0), last - 1
+            for matrix in (self.inverse, self.y_y):
+                matrix[:-1, :-1] = matrix[1:, 1:].copy()
+        columns = [*self.rows, -1]
+        self.rows.append(row)
+        if row == len(self.blocks) * BLOCK:
+            self.blocks.append(latest.new_empty(min(BLOCK, self.settings.history - row), *latest.shape))
+        self.blocks[row // BLOCK][row % BLOCK] = latest
+        s_y, y_y = of_y[:, columns]
+        self.inverse[last, last] = 1 / s_y[last]
+        self.inverse[:last, last] = self.inverse[:last, :last] @ s_y[:last] / -s_y[last]
+        self.y_y[last, : last + 1] = self.y_y[: last + 1, last] = y_y
+        self.scale = s_y[last] / y_y[last]
+        return columns
+
+    def _direction(self, g: Tensor, square: float, s_g: NDArray, y_g: NDArray) -> tuple[Tensor, float]:
+        """Return the direction and its product with the gradient, from that one's and every pair's, by age."""
         direction, slope = -self.scale * g, -self.scale * square
-        if not self.rows:
+        count = len(self.rows)
+        if not count:
             return direction, slope
-        by_age = np.ix_(self.rows, self.rows)
-        s_g, y_g = self._products(g)
-        r, y_y = np.triu(self.s_y[by_age]), self.y_y[by_age]
-        u = np.linalg.solve(r, s_g)
-        p = np.linalg.solve(r.T, np.diag(r) * u + self.scale * (y_y @ u - y_g))
-        shares = np.zeros((len(self.rows), 2))
+        inverse, y_y = self.inverse[:count, :count], self.y_y[:count, :count]
+        u = inverse @ s_g
+        p = inverse.T @ (u / np.diag(inverse) + self.scale * (y_y @ u - y_g))
+        shares = np.zeros((count, 2))
         shares[self.rows] = np.stack([-p, self.scale * u], axis=1)
         pairs = self._pairs()
         for block, share in zip(pairs, g.new_tensor(shares.ravel()).split([len(b) for b in pairs]), strict=True):

@@ -4,7 +4,7 @@ import hashlib
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from nst_spec.errors import NstError, not_accepted, reason
 from nst_spec.images import deep
 from nst_spec.images.colour import to_srgb, to_srgb_deep
+from nst_spec.messages import Say
 
 Source = str | os.PathLike[str] | Image.Image | NDArray[Any]
 """What can be read as a picture: a path, a Pillow image or an array."""
@@ -46,7 +47,7 @@ def _warn(message: str) -> None:
     warnings.warn(message, stacklevel=3)
 
 
-def read(source: Source, *, allow_large: bool = False, warn: Callable[[str], None] = _warn) -> Picture:
+def read(source: Source, *, allow_large: bool = False, warn: Say = _warn) -> Picture:
     """Read a picture.
 
     Orientation (EXIF) is applied, an ICC profile is converted to sRGB (perceptual intent), what is transparent shows
