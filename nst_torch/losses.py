@@ -24,10 +24,10 @@ class _Gram(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor) -> Tensor:
         ctx.save_for_backward(features)
-        first, *others = _to_multiply(features).chunk(GPU_BLOCKS if features.is_cuda else BLOCKS, dim=2)
-        total = _products(first)
+        first, *others = _blocks(features)
+        total = _products(_to_multiply(first))
         for block in others:
-            total += _products(block)
+            total += _products(_to_multiply(block))
         return total
 
     @staticmethod
@@ -35,6 +35,10 @@ class _Gram(torch.autograd.Function):
         (features,) = ctx.saved_tensors
         matrix = _to_multiply(features)
         return _mixed(matrix, (slope + slope.T).to(matrix.dtype)).to(features.dtype)
+
+
+def _blocks(features: Tensor) -> tuple[Tensor, ...]:
+    return features.chunk(GPU_BLOCKS if features.is_cuda else BLOCKS, dim=2)
 
 
 def _to_multiply(features: Tensor) -> Tensor:

@@ -39,13 +39,16 @@ class _Convolved(torch.autograd.Function):
             slope = torch.ops.aten.threshold_backward(slope, y, 0)
         slope = slope.to(ctx.layer.weight.dtype)
         if ctx.layer.turned is None:
-            return _spread(slope, ctx.layer.weight), None, None, None
+            spread = _spread_by_product if slope.is_cuda else _spread
+            return spread(slope, ctx.layer.weight), None, None, None
         return _convolution(slope, ctx.layer.turned, None, ctx.layer.winograd), None, None, None
 
 
 def _spread(slope: Tensor, kernel: Tensor) -> Tensor:
-    if not slope.is_cuda:
-        return functional.conv_transpose2d(slope, kernel, padding=1)
+    return functional.conv_transpose2d(slope, kernel, padding=1)
+
+
+def _spread_by_product(slope: Tensor, kernel: Tensor) -> Tensor:
     # cuDNN's takes a little longer up to 1024 x 1024 px, and four times as long above.
     shares = kernel.flatten(1).T @ slope[0].permute(1, 2, 0).flatten(0, 1).T
     return functional.fold(shares[None], slope.shape[2:], kernel.shape[2:], padding=1)

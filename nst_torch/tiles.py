@@ -1,14 +1,15 @@
 """The objective tile by tile: bounded activations, the same losses and gradient; nst_spec.tiles says why."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from nst_spec import backend as protocol
-from nst_spec import heap, tiles
+from nst_spec import heap, tiles, vgg19
 from nst_spec.errors import NstError
+from nst_spec.memory import Plan
 from nst_torch import losses
 from nst_torch.objective import Objective
 
@@ -23,6 +24,11 @@ TOGETHER = 8
 
 class TiledObjective(Objective):
     """A problem whose networks see one tile at a time; nst_spec.backend.Objective."""
+
+    def __init__(self, problem: protocol.Problem, plan: Plan, **how: Any) -> None:
+        widths = problem.weights.widths
+        self._channels = {tap: widths[vgg19.block_of(tap) - 1] for tap in problem.recipe.taps}
+        super().__init__(problem, plan, **how)
 
     def pieces(self, image: Tensor) -> tuple[tiles.Piece, ...]:
         """Return the tiles of an image (1, 3, H, W)."""
@@ -56,10 +62,11 @@ class TiledObjective(Objective):
 
     @torch.no_grad()
     def _sums(self, image: Tensor, pieces: Iterable[tiles.Piece], divisors: Mapping[str, float]) -> dict[str, Tensor]:
-        sums = {tap: self.like.new_zeros((), dtype=self._wide) for tap in divisors}
+        # In place: what is new and stays, amid what a tile has freed, leaves gaps that the next does not fill.
+        sums = {tap: self.like.new_zeros((self._channels[tap],) * 2, dtype=self._wide) for tap in divisors}
         for piece in _in_turn(pieces) if divisors else ():
             for tap, features in self.owned(image[:, :, *piece.crop], piece, list(divisors)):
-                sums[tap] = sums[tap] + losses.gram(features, divisors[tap])
+                sums[tap] += losses.gram(features, divisors[tap])
         return sums
 
     @property

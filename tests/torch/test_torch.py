@@ -183,6 +183,17 @@ def test_averages_of_our_own_are_the_poolings(sides, rounding, layout):
         assert tensor.is_contiguous(memory_format=layout)
 
 
+@pytest.mark.parametrize("sides", [(6, 8), (7, 5), (1, 3)])
+def test_the_gradient_of_the_first_convolution_is_a_product_too(sides):
+    slope, kernel = (
+        torch.from_numpy(generator.uniform(seed, size)) for seed, size in ((1, (1, 4, *sides)), (2, (4, 3, 3, 3)))
+    )
+    image = torch.zeros(1, 3, *sides, dtype=slope.dtype, requires_grad=True)
+    output = torch.nn.functional.conv2d(image, kernel, padding=1)
+    expected = torch.autograd.grad(output, image, slope)[0]
+    torch.testing.assert_close(network._spread_by_product(slope, kernel), expected, rtol=1e-14, atol=1e-14)
+
+
 @pytest.mark.parametrize("tile", ["off", 32])
 def test_an_objective_that_nobody_holds_is_gone_at_once(tile, narrow_weights):
     images = [generator.uniform(seed, (48, 64, 3)) for seed in (1, 2)]
