@@ -227,9 +227,11 @@ def check_comparable(earlier: Result, origin: Path, machine: Machine, settings: 
     ours, theirs = _facts(machine, settings), _facts(earlier.machine, earlier.settings)
     if None in (ours["model"], theirs["model"]):
         ours["model"] = theirs["model"] = None
-    parted = differing(ours, theirs)
-    if parted:
-        raise NstError(f"{origin}: expected a result of this machine and of the same settings; it differs in: {parted}")
+    differences = differing(ours, theirs)
+    if differences:
+        raise NstError(
+            f"{origin}: expected a result of this machine and of the same settings; it differs in: {differences}"
+        )
 
 
 def changes(rows: Sequence[Row], earlier: Result, origin: Path) -> list[Change]:

@@ -201,9 +201,9 @@ def check_comparable(a: Trace, b: Trace) -> None:
     ours, theirs = _facts(a), _facts(b)
     if START not in ours or START not in theirs:  # one side may have no run, and so no image that it starts from
         ours, theirs = ({fact: side[fact] for fact in side if fact != START} for side in (ours, theirs))
-    parted = differing(ours, theirs)
-    if parted:
-        raise NstError(f"these traces are not of one computation; they differ in: {parted}")
+    differences = differing(ours, theirs)
+    if differences:
+        raise NstError(f"these traces are not of one computation; they differ in: {differences}")
 
 
 def _facts(trace: Trace) -> dict[str, str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 IDENTITY = ("name", "source", "note", "weights", "preprocessing", "stages", "adapted", "init.file")
-"""Keys of a recipe that change no number: names, or what a record says of weights, pixel space and inputs elsewhere."""
+"""Keys of a recipe that change no number: names, or what a record says elsewhere (weights, pixel space, inputs)."""
 
 
 def recipe_facts(recipe: Mapping[str, Any]) -> dict[str, str]:

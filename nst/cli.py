@@ -22,8 +22,8 @@ from nst.cli_options import (
     recipe_options,
     say,
     tile_option,
-    warn,
 )
+from nst_spec.messages import to_stderr
 
 if TYPE_CHECKING:
     from nst.api import Prepared, Progress, Result
@@ -136,17 +136,17 @@ def _paint(
     from nst.progress import Display, Interrupt, Saver
     from nst_spec.run import ON_REQUEST
 
-    saver = Saver(output, save_every, prepared, warn, bits=bits, force=force)
+    saver = Saver(output, save_every, prepared, to_stderr, bits=bits, force=force)
 
     def on_step(progress: "Progress") -> bool:
         display(progress)
         saver(progress)
         return interrupt.requested or progress.step == steps
 
-    with Display(prepared, quiet=quiet) as display, Interrupt(warn) as interrupt:
+    with Display(prepared, quiet=quiet) as display, Interrupt(to_stderr) as interrupt:
         result = paint(prepared, on_step)
     if result.stopped:
-        warn(f"stopped after {len(result.losses)} of {prepared.recipe.steps} steps: {result.stopped}")
+        to_stderr(f"stopped after {len(result.losses)} of {prepared.recipe.steps} steps: {result.stopped}")
     _save(result, output, bits, force)
     if result.stopped not in (None, ON_REQUEST):
         raise click.exceptions.Exit(STOPPED_EARLY)
@@ -367,7 +367,7 @@ def rerun(
     bits = bits or min(recorded_bits(path), images.most_bits(output))
     _check_output(output, [path, given["content"], given["style"], given["start"]], bits, force)
     options = {name: value for name, value in given.items() if value is not None}
-    prepared, steps = prepare_again(path, say=say(quiet), warn=warn, **options)
+    prepared, steps = prepare_again(path, say=say(quiet), warn=to_stderr, **options)
     _paint(prepared, output, bits=bits, force=force, save_every=save_every, quiet=quiet, steps=steps)
 
 
@@ -396,7 +396,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USER_ERROR
     except click.ClickException as mistake:
         context = getattr(mistake, "ctx", None)
-        warn(f"{mistake.format_message().rstrip('.')}{f' ({context.command_path} --help)' if context else ''}")
+        to_stderr(f"{mistake.format_message().rstrip('.')}{f' ({context.command_path} --help)' if context else ''}")
         return USER_ERROR
     except (KeyboardInterrupt, click.Abort):
         click.echo("nst: interrupted", err=True)

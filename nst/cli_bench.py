@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import nst
-from nst.cli_options import as_typed, participants, python_options, say, warn
+from nst.cli_options import as_typed, participants, python_options, say
+from nst_spec.messages import to_stderr
 
 if TYPE_CHECKING:
     from compare.bench import Case
@@ -115,7 +116,7 @@ def _rows(
             file = Path(folder, f"{number}.json")
             case = ["--backend", backend, "--precision", precision, "--size", str(size), "--output", str(file)]
             try:
-                launch.run(pythons[backend] or sys.executable, ["measure", *arguments, *case], backend, warn)
+                launch.run(pythons[backend] or sys.executable, ["measure", *arguments, *case], backend, to_stderr)
             except NstError as error:
                 failures.append(f"{precision} {size} px is not measured: {error}")
             else:
@@ -175,7 +176,7 @@ def _case(recipe: str, weights: str, size: int, *, offline: bool, quiet: bool) -
 
     weight_sets.check_name(weights)
     chosen = recipes.load(recipe)
-    found = weight_sets.load(weights, offline=offline, say=say(quiet), warn=warn)
+    found = weight_sets.load(weights, offline=offline, say=say(quiet), warn=to_stderr)
     check_weights(chosen, found)
     space = weight_sets.preprocessing_for(chosen.preprocessing, chosen.weights, found)
     named = Weights(name=Path(found.name).name, sha256=found.sha256, preprocessing=space)

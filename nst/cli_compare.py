@@ -21,8 +21,8 @@ from nst.cli_options import (
     python_options,
     recipe_options,
     say,
-    warn,
 )
+from nst_spec.messages import to_stderr
 
 if TYPE_CHECKING:
     from compare.session import Judged
@@ -82,7 +82,7 @@ def trace(
     names = recipe.names() if all_recipes else [named]
     options = keywords(given, quiet=quiet)
     options["settings"] = DEFAULTS | options["settings"]
-    judged = images.read(image, allow_large=given["allow_large"], warn=warn).pixels if image else None
+    judged = images.read(image, allow_large=given["allow_large"], warn=to_stderr).pixels if image else None
     paths = [output / f"{name}{SAFETENSORS}" if all_recipes else output for name in names]
     for path in paths:
         check_new(path, force)
@@ -181,7 +181,7 @@ def compare(
     pythons = {name: python or sys.executable for name, python in given_pythons.items()}
     with _folder(report) as folder:
         arguments = [content, style, *as_typed(given), *(["--quiet"] if quiet else [])]
-        session = Session(arguments, folder, warn, pythons, all_recipes, notes=notes)
+        session = Session(arguments, folder, to_stderr, pythons, all_recipes, notes=notes)
         if against:
             session.add(against)
         for backend in chosen:
@@ -235,7 +235,7 @@ def _conclude(
         from compare import report as html
 
         html.write(report / REPORT, result, [traces for _, traces in judged])
-        warn(f"the report is {report / REPORT}")
+        to_stderr(f"the report is {report / REPORT}")
     if as_json:
         click.echo(result.model_dump_json())
     else:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from nst.options import RECIPE_OPTIONS
-from nst_spec.messages import Say, to_nobody
+from nst_spec.messages import Say, to_nobody, to_stderr
 
 
 def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -116,14 +116,9 @@ def output_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def warn(message: str) -> None:
-    """Print a message to stderr."""
-    click.echo(f"nst: {message}", err=True)
-
-
 def say(quiet: bool) -> Say:
-    """Return `warn`, or what swallows messages."""
-    return to_nobody if quiet else warn
+    """Return where messages go."""
+    return to_nobody if quiet else to_stderr
 
 
 def check_new(path: Path, force: bool) -> None:
@@ -168,4 +163,4 @@ def keywords(given: dict[str, Any], *, quiet: bool = False) -> dict[str, Any]:
     named = {name: value for name, value in given.items() if value is not None and name != "set_"}
     # A later --set wins over an earlier one, and a named option over both.
     settings = dict(map(parse_setting, given["set_"]))
-    return named | {"settings": settings, "say": say(quiet), "warn": warn}
+    return named | {"settings": settings, "say": say(quiet), "warn": to_stderr}

@@ -30,8 +30,9 @@ Precision = Literal["fp32", "tf32", "bf16"]
 AUTO = "auto"
 PRECISIONS = (AUTO, *get_args(Precision))
 """How a float32 run multiplies inside the network; AUTO is bf16 where the device does so natively, else fp32. With bf16
-the first convolution stays float32, since an image has more digits than bfloat16. Losses and the image are always
-float32; Gram matrices are too, except with tf32 in TensorFlow, whose switch is for every product."""
+the first convolution multiplies in float32, since an image has more digits than bfloat16, and what it gives is rounded
+as every other layer is. Losses and the image are always float32; Gram matrices are too, except with tf32 in TensorFlow,
+whose switch is for every product."""
 BF16_CAPABILITY = (8, 0)
 """The CUDA compute capability (Ampere) from which on a GPU multiplies bfloat16 numbers natively."""
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -62,8 +63,7 @@ class Problem:
     def shape(self, tap: str, image: Image) -> Shape:
         """Return what divisors and factors may depend on, for the tap's features of one of the problem's images."""
         sides = [vgg19.map_side(tap, side, self.recipe.pooling.rounding) for side in image.shape[:2]]
-        channels = self.weights.widths[vgg19.block_of(tap) - 1]
-        return Shape(channels, math.prod(sides), self.pixels)
+        return Shape(vgg19.channels_of(self.weights.widths, tap), math.prod(sides), self.pixels)
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ SHARE = 0.8
 KEPT = 2**30
 """Bytes of content features that a tiled problem keeps. It computes more than that anew at every evaluation, so that
 what it needs is bounded; a tile then takes another forward pass to the deepest content tap."""
-TILE = 2**31
-"""Bytes for both passes over a tile that is not asked for: larger ones save a CPU little time."""
+TILE = 1600 * 2**20
+"""Bytes for both passes over a tile that is not asked for: larger ones save a CPU little time, and a step at 4096 px
+then takes more than 4 GiB."""
 TILE_SHARE = 1 / 8
 """How much of the memory a tile may take on a GPU, if that is more than TILE: many small ones leave it waiting."""
 INDEXABLE = 2**31
@@ -59,7 +60,7 @@ class Needs:
         which they are as well.
         """
         layers = [
-            self.widths[vgg19.block_of(layer) - 1] * math.prod(-(-side // _steps(layer)) for side in (height, width))
+            vgg19.channels_of(self.widths, layer) * math.prod(-(-side // _steps(layer)) for side in (height, width))
             for layer in vgg19.layers_to(self.recipe.taps)
             if not layer.startswith("conv") or layer in self.recipe.taps
         ]

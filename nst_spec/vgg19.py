@@ -101,7 +101,7 @@ def weight_shapes(widths: tuple[int, ...] = WIDTHS) -> dict[str, tuple[int, ...]
     shapes: dict[str, tuple[int, ...]] = {}
     channels = IMAGE_CHANNELS
     for name in (name for name in CONVOLUTIONS if block_of(name) <= len(widths)):
-        width = widths[block_of(name) - 1]
+        width = channels_of(widths, name)
         shapes[f"{name}.weight"] = (width, channels, KERNEL_SIZE, KERNEL_SIZE)
         shapes[f"{name}.bias"] = (width,)
         channels = width
@@ -130,8 +130,13 @@ def step_multiply_adds(
     """
     grams = 0
     for tap in check_taps(gram_taps):
-        grams += widths[block_of(tap) - 1] ** 2 * (width // stride(tap)) * (height // stride(tap))
+        grams += channels_of(widths, tap) ** 2 * (width // stride(tap)) * (height // stride(tap))
     return 2 * (multiply_adds(widths, width, height, taps) + grams)
+
+
+def channels_of(widths: Sequence[int], layer: str) -> int:
+    """Return a layer's channels, of the width of each block."""
+    return widths[block_of(layer) - 1]
 
 
 def widths_of(weights: Mapping[str, Any]) -> tuple[int, ...]:

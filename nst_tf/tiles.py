@@ -25,7 +25,7 @@ class TiledObjective(Objective):
 
     def __init__(self, problem: protocol.Problem, plan: Plan, **how: Any) -> None:
         widths = problem.weights.widths
-        self._channels = {tap: widths[vgg19.block_of(tap) - 1] for tap in problem.recipe.taps}
+        self._channels = {tap: vgg19.channels_of(widths, tap) for tap in problem.recipe.taps}
         self._graphs: dict[tuple[str, ...], Callable[[tf.Tensor, Bounds], Tensors]] = {}
         super().__init__(problem, plan, **how)
         # A graph for a tile, and a loop in Python over the tiles: each gives its memory back before the next.

@@ -120,9 +120,9 @@ class _CompactLBFGS:
         return [block[: count - number * BLOCK].flatten(0, 1) for number, block in enumerate(self.blocks)]
 
     def _read(self, g: Tensor, latest: Tensor) -> tuple[NDArray, NDArray, NDArray]:
-        """Return the gradient's largest element, sum of all and square, and its and the latest y's products.
+        """Return the gradient's max-norm, 1-norm and square, then its products and the latest y's.
 
-        They are products (2, pairs) with every s and every y, as these lie there, the latest pair's at the end.
+        These are (2, pairs), with every s and every y as they lie there, the latest pair's at the end.
         """
         rows = [*self._pairs(), latest]
         norms = torch.stack([torch.linalg.vector_norm(g, math.inf), torch.linalg.vector_norm(g, 1), g @ g])
@@ -150,7 +150,7 @@ class _CompactLBFGS:
         return columns
 
     def _direction(self, g: Tensor, square: float, s_g: NDArray, y_g: NDArray) -> tuple[Tensor, float]:
-        """Return the direction and its product with the gradient, from that one's and every pair's, by age."""
+        """Return the direction and its product with the gradient; `s_g` and `y_g` are the pairs' with it, by age."""
         direction, slope = -self.scale * g, -self.scale * square
         count = len(self.rows)
         if not count:

@@ -27,7 +27,7 @@ class TiledObjective(Objective):
 
     def __init__(self, problem: protocol.Problem, plan: Plan, **how: Any) -> None:
         widths = problem.weights.widths
-        self._channels = {tap: widths[vgg19.block_of(tap) - 1] for tap in problem.recipe.taps}
+        self._channels = {tap: vgg19.channels_of(widths, tap) for tap in problem.recipe.taps}
         super().__init__(problem, plan, **how)
 
     def pieces(self, image: Tensor) -> tuple[tiles.Piece, ...]:

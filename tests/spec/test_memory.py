@@ -41,11 +41,11 @@ def test_an_image_that_fits_is_not_tiled():
 
 def test_an_image_that_does_not_fit_is_tiled_and_the_run_says_why():
     plan = memory.plan(needs(4096), "auto", 16 * GIB)
-    assert plan.tile == 640
+    assert plan.tile == 512
     assert plan.warnings == ()
     (reason,) = plan.reasons
     assert reason.startswith("4096 x 4096 px needs about ")
-    assert "16.0 GiB are free; computed in tiles of 640 px (--tile off never tiles)" in reason
+    assert "16.0 GiB are free; computed in tiles of 512 px (--tile off never tiles)" in reason
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_gpu_with_much_memory_is_given_larger_tiles():
     # In both passes a tile of 640 px takes 1.7 GiB, of 768 px 2.3 and of 1024 px 3.7.
     on_gpu = dataclasses.replace(needs(8192), on_gpu=True)
     assert [memory.plan(on_gpu, "auto", free * GIB).tile for free in (18, 24, 78)] == [640, 768, 1024]
-    assert memory.plan(needs(8192), "auto", 78 * GIB).tile == 640
+    assert memory.plan(needs(8192), "auto", 78 * GIB).tile == 512
 
 
 def test_asking_wins_over_the_estimate():
@@ -95,7 +95,7 @@ def test_the_history_is_cut_down_only_where_tiles_are_not_enough(name):
     assert (small.history, small.warnings) == (None, ())
     # 200 arrays of 192 MiB each would be 37.5 GiB.
     plan = memory.plan(needs(4096, name, steps=500), "auto", 16 * GIB)
-    assert plan.tile == 640
+    assert plan.tile == 512
     assert 10 <= plan.history <= 30
     assert "100 pairs of L-BFGS would take 37.5 GiB" in plan.warnings[0]
     adapted = plan.adapted(recipe.load(name))

@@ -18,8 +18,8 @@ from nst_torch import losses, memory, network, optimizers  # noqa: E402
 from tests.conftest import make_problem, relative  # noqa: E402
 
 
-def build(arrays, taps=vgg19.TAPS, pooling=None, dtype=torch.float64):
-    kinds = {"dtype": dtype, "image_dtype": dtype, "device": torch.device("cpu")}
+def build(arrays, taps=vgg19.TAPS, pooling=None, dtype=torch.float64, image_dtype=None):
+    kinds = {"dtype": dtype, "image_dtype": image_dtype or dtype, "device": torch.device("cpu")}
     return network.Network(arrays, taps, pooling or Pooling(), **kinds)
 
 
@@ -63,21 +63,22 @@ def test_a_raw_tap_is_not_rectified_by_the_layer_after_it(narrow_weights):
     torch.testing.assert_close(features["conv1_1"].clamp(min=0), features["relu1_1"])
 
 
-def test_a_gradient_reaches_the_image_through_what_was_rectified_in_place(narrow_weights):
-    image = torch.randn(1, 3, 9, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    built = build(narrow_weights.arrays, ["conv1_2", "relu2_1"])
-
-    def loss(x, wanted):
-        features = dict(built(x, wanted))
-        return features["conv1_2"].square().sum() + features["relu2_1"].square().sum()
-
+@pytest.mark.parametrize(("dtype", "image_dtype"), [("float64", "float64"), ("bfloat16", "float32")])
+def test_a_gradient_reaches_the_image_through_what_was_rectified_in_place(dtype, image_dtype, narrow_weights):
+    dtype, image_dtype = getattr(torch, dtype), getattr(torch, image_dtype)
+    image = torch.randn(1, 3, 9, 8, dtype=image_dtype, generator=torch.Generator().manual_seed(0))
+    taps = ["relu1_1", "conv1_2", "relu2_1"]
+    built = build(narrow_weights.arrays, taps, dtype=dtype, image_dtype=image_dtype)
     # Where every layer is wanted, nothing is rectified in place.
-    slopes = []
-    for wanted in (built.taps, list(built.layers)):
+    results = []
+    for wanted in (taps, list(built.layers)):
         x = image.clone().requires_grad_()
-        slopes += torch.autograd.grad(loss(x, wanted), x)
-    torch.testing.assert_close(*slopes, rtol=0, atol=0)
-    assert slopes[0].abs().max() > 0
+        features = dict(built(x, wanted))
+        assert [features[tap].dtype for tap in taps] == [dtype] * 3
+        (slope,) = torch.autograd.grad(sum(features[tap].square().sum() for tap in taps), x)
+        results.append([slope, *(features[tap].detach() for tap in taps)])
+    torch.testing.assert_close(*results, rtol=0, atol=0)
+    assert results[0][0].abs().max() > 0
 
 
 def allocated(work, path):
