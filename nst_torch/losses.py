@@ -13,8 +13,8 @@ from nst_spec.losses import GREY_SHARE
 BLOCKS = 16
 """Parts of all positions that are summed apart: in one go, sums over few channels lose a digit of float32 on a CPU."""
 GPU_BLOCKS = 4
-"""The same on a GPU, where each part takes a start of its own. It adds up float32 products in parts itself, but those of
-bfloat16 numbers in one go: a Gram matrix of 2048 x 2048 positions is 3e-5 off, and 1e-4 if it is one part."""
+"""The same on a GPU, where each part takes a start of its own. It adds up products of float32 numbers in parts itself,
+but those of bfloat16 in one go: a Gram matrix of 2048 x 2048 positions is 3e-5 off, and 1e-4 if it is one part."""
 
 
 class _Gram(torch.autograd.Function):
