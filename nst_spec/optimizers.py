@@ -3,6 +3,7 @@
 x is the optimised variable, g the gradient of the total loss, t the number of the step, from 1.
 """
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -117,6 +118,86 @@ class LBFGS:
         for (step, change, rho), share in zip(self.pairs, reversed(shares), strict=True):
             q = q + step * (share - rho * float(change @ q))
         return q
+
+
+@dataclass(frozen=True)
+class CompactStep:
+    """A step of CompactLBFGS, for a framework to take: `of_gradient * g + sum of shares * pairs`.
+
+    `shares` (pairs, 2) are those of every s and y as they lie; `row` is where the latest pair is to be put before that
+    (None: nowhere); `moves` is whether the variable is to take the step, or only to have it remembered.
+    """
+
+    row: int | None
+    of_gradient: float
+    shares: Array
+    moves: bool
+
+
+class CompactLBFGS:
+    """LBFGS for frameworks, whose time goes into the many small pieces that it is made of.
+
+    All pairs (s, y) are the rows of S and Y. What is read of them is their products with two vectors, in one go, and
+    matrices of pairs by pairs are the host's: with R the upper triangle of S Y', D its diagonal, c = y.s / y.y of the
+    latest pair,
+
+        d = -(c g + S' p - c Y' u),   u = R^-1 S g,   p = R^-T (D u + c (Y Y' u - Y g)).
+
+    Source: R. H. Byrd, J. Nocedal, R. B. Schnabel, "Representations of quasi-Newton matrices and their use in limited
+    memory methods", Mathematical Programming 63 (1994), theorem 2.2.
+    """
+
+    def __init__(self, settings: recipes.LBFGS) -> None:
+        self.settings = settings
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the history."""
+        size = self.settings.history
+        self.rows: list[int] = []  # where the pairs lie, the oldest first
+        self.inverse, self.y_y = np.zeros((size, size)), np.zeros((size, size))  # of R, and Y Y', both by age
+        self.scale = 1.0
+
+    def step(self, norms: Array, products: Array) -> CompactStep | None:
+        """Return the step, or None where the gradient is too small for one.
+
+        `norms` are the gradient's max-norm, 1-norm and square. `products` (2, pairs, 2) are the gradient's, then the
+        latest y's, with s and y of every pair as they lie, the latest pair at the end; there are none at first.
+        """
+        s = self.settings
+        largest, total, square = norms
+        if largest <= s.tolerance_grad:
+            return None
+        is_first = not products.size
+        row, columns = None, self.rows
+        if not is_first and products[1, -1, 0] > CURVATURE_FLOOR:
+            row, columns = self._remember(products[1])
+        count = len(columns)
+        inverse, y_y = self.inverse[:count, :count], self.y_y[:count, :count]
+        s_g, y_g = products[0, columns].T
+        u = inverse @ s_g
+        p = inverse.T @ (u / np.diag(inverse) + self.scale * (y_y @ u - y_g))
+        shares = np.zeros((count, 2))
+        shares[self.rows] = np.stack([-p, self.scale * u], axis=1)
+        slope = self.scale * (u @ y_g - square) - p @ s_g
+        length = s.lr * min(1.0, 1.0 / total) if is_first else s.lr
+        return CompactStep(row, -length * self.scale, length * shares, not slope > -s.tolerance_change)
+
+    def _remember(self, of_y: Array) -> tuple[int, list[int]]:
+        """Return where the latest pair is put, and where among the products every pair's are, by age."""
+        row = last = len(self.rows)
+        if row == self.settings.history:
+            row, last = self.rows.pop(0), last - 1
+            for matrix in (self.inverse, self.y_y):
+                matrix[:-1, :-1] = matrix[1:, 1:].copy()
+        columns = [*self.rows, -1]
+        self.rows.append(row)
+        s_y, y_y = of_y[columns].T
+        self.inverse[last, last] = 1 / s_y[last]
+        self.inverse[:last, last] = self.inverse[:last, :last] @ s_y[:last] / -s_y[last]
+        self.y_y[last, : last + 1] = self.y_y[: last + 1, last] = y_y
+        self.scale = float(s_y[last] / y_y[last])
+        return row, columns
 
 
 class SGD:

@@ -2,10 +2,12 @@
 
 from typing import Protocol
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from nst_spec import recipe as recipes
-from nst_spec.optimizers import CURVATURE_FLOOR, adam_epsilon, sgd_rate
+from nst_spec.optimizers import CompactLBFGS, adam_epsilon, sgd_rate
 
 
 class Optimizer(Protocol):
@@ -49,7 +51,7 @@ class Adam:
 
 
 class LBFGS:
-    """L-BFGS without line search, one update per evaluation; nst_spec.optimizers.LBFGS."""
+    """L-BFGS without line search, one update per evaluation; nst_spec.optimizers.CompactLBFGS."""
 
     def __init__(self, settings: recipes.LBFGS, variable: tf.Variable) -> None:
         self.settings, self.variable = settings, variable
@@ -57,47 +59,36 @@ class LBFGS:
 
     def reset(self) -> None:
         """Forget the history."""
-        self.pairs: list[tuple[tf.Tensor, tf.Tensor, tf.Tensor]] = []
+        self.compact = CompactLBFGS(self.settings)
+        self.pairs: list[tf.Tensor] = []  # (2, n): s and y
         self.previous: tuple[tf.Tensor, tf.Tensor] | None = None
-        self.scale: tf.Tensor | float = 1.0
 
     def update(self, gradient: tf.Tensor) -> None:
         """Take one step."""
-        s = self.settings
         g = tf.reshape(gradient, [-1])
-        if tf.reduce_max(tf.abs(g)) <= s.tolerance_grad:
+        latest = None if self.previous is None else tf.stack([self.previous[1], g - self.previous[0]])
+        step = self.compact.step(*self._read(g, latest))
+        if step is None:
             return
-        length: tf.Tensor | float = s.lr
-        if self.previous is None:
-            length *= tf.minimum(1.0, 1.0 / tf.reduce_sum(tf.abs(g)))
-        else:
-            self._remember(g)
-        direction = self._direction(g)
-        step = length * direction
-        self.previous = (g, step)
-        if _dot(g, direction) > -s.tolerance_change:
-            return
-        self.variable.assign_add(tf.reshape(step, self.variable.shape))
+        if step.row is not None:
+            self.pairs[step.row : step.row + 1] = [latest]
+        moved = step.of_gradient * g
+        for pair, shares in zip(self.pairs, step.shares, strict=True):
+            moved += tf.linalg.matvec(pair, tf.constant(shares, g.dtype), transpose_a=True)
+        self.previous = g, moved
+        if step.moves:
+            self.variable.assign_add(tf.reshape(moved, self.variable.shape))
 
-    def _remember(self, g: tf.Tensor) -> None:
-        old_g, step = self.previous
-        change = g - old_g
-        curvature = _dot(change, step)
-        if curvature > CURVATURE_FLOOR:
-            self.pairs = [*self.pairs, (step, change, 1.0 / curvature)][-self.settings.history :]
-            self.scale = curvature / _dot(change, change)
-
-    def _direction(self, g: tf.Tensor) -> tf.Tensor:
-        q = -g
-        shares = []
-        for step, change, rho in reversed(self.pairs):
-            share = rho * _dot(step, q)
-            shares.append(share)
-            q = q - share * change
-        q = q * self.scale
-        for (step, change, rho), share in zip(self.pairs, reversed(shares), strict=True):
-            q = q + step * (share - rho * _dot(change, q))
-        return q
+    def _read(self, g: tf.Tensor, latest: tf.Tensor | None) -> tuple[NDArray, NDArray]:
+        """Return the gradient's norms and the products, as the spec's wants them."""
+        size = tf.abs(g)
+        numbers = [tf.stack([tf.reduce_max(size), tf.reduce_sum(size), tf.reduce_sum(size * size)])]
+        if latest is not None:
+            # Two vectors at once, since it is reading the pairs that takes the time.
+            vectors = tf.stack([g, latest[1]])
+            numbers += [tf.reshape(tf.matmul(vectors, pair, transpose_b=True), [-1]) for pair in (*self.pairs, latest)]
+        read = tf.concat(numbers, axis=0).numpy().astype(np.float64)
+        return read[:3], read[3:].reshape(-1, 2, 2).transpose(1, 0, 2)
 
 
 class SGD:
@@ -115,10 +106,6 @@ class SGD:
         """Take one step."""
         self.t += 1
         self.variable.assign_sub(sgd_rate(self.settings, self.t) * gradient)
-
-
-def _dot(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    return tf.tensordot(a, b, axes=1)
 
 
 def optimizer_for(settings: recipes.Optimizer, variable: tf.Variable) -> Optimizer:
