@@ -31,8 +31,8 @@ AUTO = "auto"
 PRECISIONS = (AUTO, *get_args(Precision))
 """How a float32 run multiplies inside the network; AUTO is bf16 where the device does so natively, else fp32. With bf16
 the first convolution multiplies in float32, since an image has more digits than bfloat16, and what it gives is rounded
-as every other layer is. Losses and the image are always float32; Gram matrices are too, except with tf32 in TensorFlow,
-whose switch is for every product."""
+as every other layer is. Losses and the image are always float32; Gram matrices and what L-BFGS multiplies are too,
+except with tf32 in TensorFlow, whose switch is for every product."""
 BF16_CAPABILITY = (8, 0)
 """The CUDA compute capability (Ampere) from which on a GPU multiplies bfloat16 numbers natively."""
 DEVICES = ("auto", "cpu", "cuda", "mps")
