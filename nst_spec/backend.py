@@ -60,10 +60,15 @@ class Problem:
         """Whether the network is as wide as the published one; a narrower one has little to multiply."""
         return self.weights.widths[0] >= vgg19.WIDTHS[0]
 
+    @property
+    def channels(self) -> dict[str, int]:
+        """The channels of every tap."""
+        return {tap: vgg19.channels_of(self.weights.widths, tap) for tap in self.recipe.taps}
+
     def shape(self, tap: str, image: Image) -> Shape:
         """Return what divisors and factors may depend on, for the tap's features of one of the problem's images."""
         sides = [vgg19.map_side(tap, side, self.recipe.pooling.rounding) for side in image.shape[:2]]
-        return Shape(vgg19.channels_of(self.weights.widths, tap), math.prod(sides), self.pixels)
+        return Shape(self.channels[tap], math.prod(sides), self.pixels)
 
 
 @dataclass(frozen=True)

@@ -54,12 +54,12 @@ class LBFGS:
     """L-BFGS without line search, one update per evaluation; nst_spec.optimizers.CompactLBFGS."""
 
     def __init__(self, settings: recipes.LBFGS, variable: tf.Variable) -> None:
-        self.settings, self.variable = settings, variable
+        self.compact, self.variable = CompactLBFGS(settings), variable
         self.reset()
 
     def reset(self) -> None:
         """Forget the history."""
-        self.compact = CompactLBFGS(self.settings)
+        self.compact.reset()
         self.pairs: list[tf.Tensor] = []  # (2, n): s and y
         self.previous: tuple[tf.Tensor, tf.Tensor] | None = None
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from nst_spec import backend as protocol
-from nst_spec import tiles, vgg19
+from nst_spec import tiles
 from nst_spec.errors import NstError
 from nst_spec.memory import Plan
 from nst_tf import losses
@@ -24,8 +24,7 @@ class TiledObjective(Objective):
     """A problem whose networks see one tile at a time; nst_spec.backend.Objective."""
 
     def __init__(self, problem: protocol.Problem, plan: Plan, **how: Any) -> None:
-        widths = problem.weights.widths
-        self._channels = {tap: vgg19.channels_of(widths, tap) for tap in problem.recipe.taps}
+        self._channels = problem.channels
         self._graphs: dict[tuple[str, ...], Callable[[tf.Tensor, Bounds], Tensors]] = {}
         super().__init__(problem, plan, **how)
         # A graph for a tile, and a loop in Python over the tiles: each gives its memory back before the next.

@@ -76,12 +76,12 @@ class _CompactLBFGS:
     """
 
     def __init__(self, settings: recipes.LBFGS, variable: Tensor) -> None:
-        self.settings, self.variable = settings, variable
+        self.compact, self.variable = CompactLBFGS(settings), variable
         self.reset()
 
     def reset(self) -> None:
         """Forget the history."""
-        self.compact = CompactLBFGS(self.settings)
+        self.compact.reset()
         self.blocks: list[Tensor] = []  # (BLOCK, 2, n), so that memory is taken as pairs come
         self.previous: tuple[Tensor, Tensor] | None = None
 
@@ -96,9 +96,10 @@ class _CompactLBFGS:
         if step.row is not None:
             self._put(latest, step.row)
         moved = step.of_gradient * g
-        shares = g.new_tensor(step.shares.ravel())
-        for pairs, share in zip(self._pairs(), shares.split(2 * BLOCK), strict=False):
-            moved += share @ pairs
+        pairs = self._pairs()
+        shares = g.new_tensor(step.shares.ravel()).split([len(block) for block in pairs])
+        for block, share in zip(pairs, shares, strict=True):
+            moved += share @ block
         self.previous = g, moved
         if step.moves:
             self.variable += moved.view_as(self.variable)
@@ -117,7 +118,7 @@ class _CompactLBFGS:
 
     def _put(self, latest: Tensor, row: int) -> None:
         if row == len(self.blocks) * BLOCK:
-            self.blocks.append(latest.new_empty(min(BLOCK, self.settings.history - row), *latest.shape))
+            self.blocks.append(latest.new_empty(min(BLOCK, self.compact.settings.history - row), *latest.shape))
         self.blocks[row // BLOCK][row % BLOCK] = latest
 
 

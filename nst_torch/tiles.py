@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nst_spec import backend as protocol
-from nst_spec import heap, tiles, vgg19
+from nst_spec import heap, tiles
 from nst_spec.errors import NstError
 from nst_spec.memory import Plan
 from nst_torch import losses
@@ -26,8 +26,7 @@ class TiledObjective(Objective):
     """A problem whose networks see one tile at a time; nst_spec.backend.Objective."""
 
     def __init__(self, problem: protocol.Problem, plan: Plan, **how: Any) -> None:
-        widths = problem.weights.widths
-        self._channels = {tap: vgg19.channels_of(widths, tap) for tap in problem.recipe.taps}
+        self._channels = problem.channels
         super().__init__(problem, plan, **how)
 
     def pieces(self, image: Tensor) -> tuple[tiles.Piece, ...]:

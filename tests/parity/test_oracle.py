@@ -222,38 +222,41 @@ def test_a_bfloat16_run_reads_the_image_with_all_its_digits(backend_name, device
         for p in ("fp32", "bf16")
     )
     assert relative(reduced.outputs["conv1_1"], exact.outputs["conv1_1"]) <= 1e-6
-    for layer, least, most in (("relu1_1", 5e-4, 2e-3), ("conv1_2", 5e-4, 1e-2)):
-        assert least < relative(reduced.outputs[layer], exact.outputs[layer]) < most, layer
+    rectified = np.maximum(reduced.outputs["conv1_1"], 0)
+    np.testing.assert_array_equal(reduced.outputs["relu1_1"], to_bfloat16(rectified))
+    assert 1e-4 < relative(reduced.outputs["conv1_2"], exact.outputs["conv1_2"]) < 1e-2
 
 
-def test_bfloat16_runs_arrive_where_float32_runs_do(backend_name, device, narrow_weights):
+def to_bfloat16(array):
+    """float32 numbers rounded to the upper half of their bits, ties to even."""
+    bits = array.astype(np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).view(np.float32)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_bfloat16_run_arrives_where_a_float32_run_does(seed, backend_name, device, narrow_weights):
+    # At 32 x 40 px runs end up to 2.2% above or below, at 64 x 80 px 0.7% (six seeds).
+    content, style = smooth_image(64, 80, seed), smooth_image(68, 72, seed + 20)
     exact, reduced = (backends.load(backend_name, device=device, precision=p) for p in ("fp32", "bf16"))
-    ratios = []
-    for seed in (1, 2, 3):
-        content, style = smooth_image(32, 40, seed), smooth_image(36, 32, seed + 20)
-        objectives = []
-        images = []
-        for instance in (exact, reduced):
-            # L-BFGS multiplies any rounding: two float32 runs a millionth apart end up to 5% apart. So does Adam at
-            # twice this rate: two that start 0.002 apart, 2.5%.
-            adam = {"optimizer.kind": "adam", "optimizer.lr": 0.01}
-            problem = make_problem("default", narrow_weights, content, style, "float32", **adam)
-            objectives.append(instance.objective(problem))
-            descent = objectives[-1].descent(content.astype("float32"))
-            for _ in range(60):
-                descent.evaluate()
-                descent.update()
-            images.append(descent.image())
-        seen = content.astype("float32"), *images
-        start, full, bf16 = (objectives[0].evaluate(image).losses.total for image in seen)
-        assert full < start / 2
-        # One run of so few pixels ends up to 2.2% above or below.
-        assert bf16 == pytest.approx(full, rel=0.03), f"seed {seed}"
-        ratios.append(bf16 / full)
-        # The image, its gradient and the optimiser's state are float32; the runs differ all the same.
-        assert images[1].dtype == np.float32
-        assert relative(*images) > 1e-5
-    assert np.mean(ratios) == pytest.approx(1, abs=0.02)
+    objectives = []
+    images = []
+    for instance in (exact, reduced):
+        # L-BFGS multiplies any rounding: two float32 runs a millionth apart end up to 5% apart. So does Adam at twice
+        # this rate: two that start 0.002 apart, 2.5%.
+        adam = {"optimizer.kind": "adam", "optimizer.lr": 0.01}
+        problem = make_problem("default", narrow_weights, content, style, "float32", **adam)
+        objectives.append(instance.objective(problem))
+        descent = objectives[-1].descent(content.astype("float32"))
+        for _ in range(60):
+            descent.evaluate()
+            descent.update()
+        images.append(descent.image())
+    start, full, bf16 = (objectives[0].evaluate(image).losses.total for image in (content.astype("float32"), *images))
+    assert full < start / 2
+    assert bf16 == pytest.approx(full, rel=0.02)
+    # The image, its gradient and the optimiser's state are float32; the runs differ all the same.
+    assert images[1].dtype == np.float32
+    assert relative(*images) > 1e-5
 
 
 def test_the_switches_are_those_that_were_asked_for(backend_name):

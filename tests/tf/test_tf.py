@@ -13,7 +13,6 @@ from tensorflow.python.framework import config as determinism  # noqa: E402
 
 import nst_tf  # noqa: E402
 from nst_spec import backend as backends  # noqa: E402
-from nst_spec import optimizers as spec_optimizers  # noqa: E402
 from nst_spec import recipe, reference, vgg19, weights  # noqa: E402
 from nst_spec.recipe import Pooling  # noqa: E402
 from nst_tf import network, optimizers  # noqa: E402
@@ -100,37 +99,6 @@ def test_lbfgs_is_torchs():
         update.update(loss_gradient(ours.value()))
         optimizer.step(closure)
     np.testing.assert_allclose(ours.numpy(), theirs.detach().numpy(), rtol=1e-10)
-
-
-@pytest.mark.parametrize(("history", "steps"), [(1, 15), (5, 4), (5, 60), (15, 60), (100, 60)])
-def test_l_bfgs_takes_the_specs_steps(history, steps):
-    settings = recipe.LBFGS(history=history)
-    x, variable = np.linspace(-1, 2, 12), tf.Variable(np.linspace(-1, 2, 12))
-    oracle, update = spec_optimizers.LBFGS(settings), optimizers.LBFGS(settings, variable)
-    for step in range(steps):
-        if step == steps // 2:
-            oracle.reset()
-            update.reset()
-        gradient = loss_gradient(tf.constant(x))
-        x = oracle.update(x, gradient.numpy())
-        update.update(loss_gradient(variable.value()))
-        np.testing.assert_allclose(variable.numpy(), x, rtol=1e-12)
-
-
-@pytest.mark.parametrize(
-    "gradients",
-    [[0.0], [1.0, 1.0], [1.0, 0.5, 0.5], [1.0, 0.5, float("nan")]],
-    ids=["none", "no curvature", "stalled", "not a number"],
-)
-def test_l_bfgs_stops_and_skips_where_the_specs_does(gradients):
-    settings = recipe.LBFGS()
-    x, variable = np.ones(4), tf.Variable(np.ones(4))
-    oracle, update = spec_optimizers.LBFGS(settings), optimizers.LBFGS(settings, variable)
-    for gradient in gradients:
-        slope = np.array([gradient, 0, 0, -gradient / 2])
-        x = oracle.update(x, slope)
-        update.update(tf.constant(slope))
-        np.testing.assert_allclose(variable.numpy(), x, rtol=1e-13)
 
 
 @pytest.mark.parametrize(

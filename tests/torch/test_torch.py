@@ -137,35 +137,6 @@ def test_update_rules_are_torchs(settings, original):
     np.testing.assert_array_equal(ours.numpy(), theirs.detach().numpy())
 
 
-@pytest.mark.parametrize(("history", "steps"), [(1, 15), (5, 4), (5, 60), (15, 60), (100, 60)])
-def test_l_bfgs_for_a_gpu_takes_the_same_steps(history, steps):
-    variables = [torch.linspace(-1, 2, 12, dtype=torch.float64) for _ in range(2)]
-    rules = optimizers.LBFGS, optimizers._CompactLBFGS
-    updates = [rule(recipe.LBFGS(history=history), x) for rule, x in zip(rules, variables, strict=True)]
-    for step in range(steps):
-        for update, variable in zip(updates, variables, strict=True):
-            x = variable.clone().requires_grad_()
-            if step == steps // 2:
-                update.reset()
-            update.update(*torch.autograd.grad(quartic(x), x))
-        torch.testing.assert_close(*variables, rtol=1e-13, atol=0)
-
-
-@pytest.mark.parametrize(
-    "gradients",
-    [[0.0], [1.0, 1.0], [1.0, 0.5, 0.5], [1.0, 0.5, float("nan")]],
-    ids=["none", "no curvature", "stalled", "not a number"],
-)
-def test_l_bfgs_for_a_gpu_stops_and_skips_where_torchs_does(gradients):
-    variables = [torch.ones(4, dtype=torch.float64) for _ in range(2)]
-    rules = optimizers.LBFGS, optimizers._CompactLBFGS
-    updates = [rule(recipe.LBFGS(), x) for rule, x in zip(rules, variables, strict=True)]
-    for gradient in gradients:
-        for update in updates:
-            update.update(torch.tensor([gradient, 0, 0, -gradient / 2], dtype=torch.float64))
-        torch.testing.assert_close(*variables, rtol=1e-13, atol=0, equal_nan=True)
-
-
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize(
     ("sides", "rounding"),

@@ -1,0 +1,64 @@
+"""Every L-BFGS of both backends, step by step, against the spec's two loops."""
+
+import importlib
+
+import numpy as np
+import pytest
+
+from nst_spec import optimizers as spec
+from nst_spec import recipe
+
+
+def slope(x):
+    """The gradient of `sum (x - 1)^4 + sum x[i] x[i + 1]`."""
+    gradient = 4 * (x - 1) ** 3
+    gradient[1:] += x[:-1]
+    gradient[:-1] += x[1:]
+    return gradient
+
+
+def rules(backend_name, start, settings):
+    """The backend's rules, each with a variable of its own and what makes its tensors."""
+    module = importlib.import_module(f"nst_{backend_name}.optimizers")
+    if backend_name == "torch":
+        import torch
+
+        classes, variable, tensor = (module.LBFGS, module._CompactLBFGS), torch.tensor, torch.tensor
+    else:
+        import tensorflow as tf
+
+        classes, variable, tensor = (module.LBFGS,), tf.Variable, tf.constant
+    variables = [variable(start) for _ in classes]
+    return [(rule(settings, x), x, tensor) for rule, x in zip(classes, variables, strict=True)]
+
+
+@pytest.mark.parametrize(("history", "steps"), [(1, 15), (5, 4), (5, 60), (15, 60), (100, 60)])
+def test_they_take_the_same_steps(history, steps, backend_name):
+    settings, start = recipe.LBFGS(history=history), np.linspace(-1, 2, 12)
+    oracle, x = spec.LBFGS(settings), start
+    updates = rules(backend_name, start, settings)
+    for step in range(steps):
+        if step == steps // 2:
+            for rule in (oracle, *(update for update, *_ in updates)):
+                rule.reset()
+        x = oracle.update(x, slope(x))
+        for update, variable, tensor in updates:
+            update.update(tensor(slope(variable.numpy().copy())))
+            np.testing.assert_allclose(variable.numpy(), x, rtol=1e-13, err_msg=type(update).__name__)
+
+
+@pytest.mark.parametrize(
+    "gradients",
+    [[0.0], [1.0, 1.0], [1.0, 0.5, 0.5], [1.0, 0.5, float("nan")]],
+    ids=["none", "no curvature", "stalled", "not a number"],
+)
+def test_they_stop_and_skip_alike(gradients, backend_name):
+    settings, start = recipe.LBFGS(), np.ones(4)
+    oracle, x = spec.LBFGS(settings), start
+    updates = rules(backend_name, start, settings)
+    for number in gradients:
+        gradient = np.array([number, 0, 0, -number / 2])
+        x = oracle.update(x, gradient)
+        for update, variable, tensor in updates:
+            update.update(tensor(gradient))
+            np.testing.assert_allclose(variable.numpy(), x, rtol=1e-13, err_msg=type(update).__name__)
