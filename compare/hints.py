@@ -208,7 +208,7 @@ def _run(a: Trace, b: Trace, where: str) -> str | None:
     first = min(common, default=0)
     if first != 1:
         return None
-    moves = [trace.arrays[f"run/image/{first}"].astype(np.float64) - trace.arrays["run/image/0"] for trace in (a, b)]
+    moves = [_move(trace, first) for trace in (a, b)]
     ratios = [_ratio(moves[0][..., c], moves[1][..., c]) for c in range(3)]
     if None not in ratios and any(abs(ratio - 1) > CLOSE for ratio in ratios if ratio):
         factors = ", ".join(f"{ratio:.4g}" for ratio in ratios if ratio)
@@ -216,6 +216,14 @@ def _run(a: Trace, b: Trace, where: str) -> str | None:
     if None not in ratios:
         return f"the first update agrees, later ones do not: {_LATER[kind]}"
     return f"every term and gradient agrees, the first update does not: {_LENGTHS[kind]}"
+
+
+def _move(trace: Trace, step: int) -> Array:
+    # A run starts with the margin that its images are without.
+    margin, start = trace.header.recipe["size"].get("margin", 0), trace.arrays["run/image/0"]
+    height, width = start.shape[:2]
+    inner = start[margin : height - margin, margin : width - margin]
+    return trace.arrays[f"run/image/{step}"].astype(np.float64) - inner
 
 
 _LENGTHS = {

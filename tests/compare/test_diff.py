@@ -77,6 +77,13 @@ def test_a_run_that_goes_elsewhere_is_found_and_named(trace):
     assert found.hint
 
 
+def test_a_run_with_a_margin_that_goes_elsewhere_has_its_hint_too(traced):
+    trace = traced(**{"size.margin": 16})
+    found = diff(moved(trace, 5, 1.001), trace)
+    assert str(found.first).startswith("image after step 5:")
+    assert found.hint == diff(moved(traced(), 5, 1.001), traced()).hint
+
+
 def test_the_first_of_several_is_the_first_in_the_order_of_computation(trace):
     broken = trace
     for name in ("gradient", "slope/relu1_1", "term/style/relu5_1", "output/conv4_3", "gram/relu5_1"):
