@@ -15,6 +15,8 @@ Array = NDArray[np.float64]
 
 CURVATURE_FLOOR = 1e-10
 """L-BFGS remembers a pair (s, y) only where y.s is above this; torch.optim.LBFGS."""
+FIRST_REACH, REACH_GROWTH = 1.0, 10.0
+"""Until L-BFGS has remembered a pair, how far the components of a step go together, and how much further the next."""
 
 
 class Optimizer(Protocol):
@@ -69,6 +71,10 @@ class LBFGS:
     The semantics of torch.optim.LBFGS with max_iter=1 (Nocedal & Wright, "Numerical Optimization", algorithm 7.4):
     step length min(1, 1/|g|_1) * lr at first, lr afterwards; a pair (s, y) is remembered where y.s > 1e-10; nothing
     moves when max|g| <= tolerance_grad or when g.d > -tolerance_change.
+
+    One thing is ours. The first step may be too short for the digits of float32, or of a gradient from bfloat16, to
+    teach any curvature. torch.optim's next one then takes the whole gradient, and a loss explodes; here its length is
+    min(1, 10/|g|_1) * lr, then min(1, 100/|g|_1) * lr, until there is a pair.
     """
 
     def __init__(self, settings: recipes.LBFGS) -> None:
@@ -80,6 +86,7 @@ class LBFGS:
         self.pairs: list[tuple[Array, Array, float]] = []
         self.previous: tuple[Array, Array] | None = None
         self.scale = 1.0
+        self.reach = FIRST_REACH
 
     def update(self, x: Array, g: Array) -> Array:
         """Return the variable after one step."""
@@ -87,11 +94,12 @@ class LBFGS:
         g = g.ravel()
         if np.abs(g).max() <= s.tolerance_grad:
             return x
-        length = s.lr
-        if self.previous is None:
-            length *= min(1.0, 1.0 / np.abs(g).sum())
-        else:
+        if self.previous is not None:
             self._remember(g)
+        length = s.lr
+        if not self.pairs:
+            length *= min(1.0, self.reach / np.abs(g).sum())
+            self.reach *= REACH_GROWTH
         direction = self._direction(g)
         self.previous = (g, direction * length)
         if g @ direction > -s.tolerance_change:
@@ -157,6 +165,7 @@ class CompactLBFGS:
         self.rows: list[int] = []  # where the pairs lie, the oldest first
         self.inverse, self.y_y = np.zeros((size, size)), np.zeros((size, size))  # of R, and Y Y', both by age
         self.scale = 1.0
+        self.reach = FIRST_REACH
 
     def step(self, norms: Array, products: Array) -> CompactStep | None:
         """Return the step, or None where the gradient is too small for one.
@@ -168,9 +177,8 @@ class CompactLBFGS:
         largest, total, square = norms
         if largest <= s.tolerance_grad:
             return None
-        is_first = not products.size
         row, columns = None, self.rows
-        if not is_first and products[1, -1, 0] > CURVATURE_FLOOR:
+        if products.size and products[1, -1, 0] > CURVATURE_FLOOR:
             row, columns = self._remember(products[1])
         count = len(columns)
         inverse, y_y = self.inverse[:count, :count], self.y_y[:count, :count]
@@ -180,7 +188,10 @@ class CompactLBFGS:
         shares = np.zeros((count, 2))
         shares[self.rows] = np.stack([-p, self.scale * u], axis=1)
         slope = self.scale * (u @ y_g - square) - p @ s_g
-        length = s.lr * min(1.0, 1.0 / total) if is_first else s.lr
+        length = s.lr
+        if not count:
+            length *= min(1.0, self.reach / total)
+            self.reach *= REACH_GROWTH
         return CompactStep(row, -length * self.scale, length * shares, not slope > -s.tolerance_change)
 
     def _remember(self, of_y: Array) -> tuple[int, list[int]]:

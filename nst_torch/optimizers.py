@@ -1,14 +1,22 @@
 """The spec's update rules: torch.optim's, where it has them. Each updates `variable` in place from a gradient."""
 
 import math
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from nst_spec import recipe as recipes
-from nst_spec.optimizers import CompactLBFGS, adam_epsilon, sgd_rate
+from nst_spec.optimizers import (
+    CURVATURE_FLOOR,
+    FIRST_REACH,
+    REACH_GROWTH,
+    CompactLBFGS,
+    adam_epsilon,
+    sgd_rate,
+)
 
 BLOCK = 10
 """Pairs of L-BFGS that memory of a GPU is taken for at a time."""
@@ -45,7 +53,10 @@ class Adam:
 
 
 class LBFGS:
-    """L-BFGS without line search, one update per evaluation; nst_spec.optimizers.LBFGS."""
+    """L-BFGS without line search, one update per evaluation; nst_spec.optimizers.LBFGS.
+
+    torch.optim's, which begins anew as long as there is no pair.
+    """
 
     def __init__(self, settings: recipes.LBFGS, variable: Tensor) -> None:
         self.settings, self.variable = settings, variable
@@ -62,11 +73,24 @@ class LBFGS:
             tolerance_grad=s.tolerance_grad,
             tolerance_change=s.tolerance_change,
         )
+        self.reach = FIRST_REACH
 
     def update(self, gradient: Tensor) -> None:
         """Take one step."""
-        # torch.optim's flattens it by a view.
-        _step(self.optimizer, self.variable, gradient.contiguous())
+        g = gradient.contiguous()  # torch.optim's flattens it by a view
+        state, (group,) = self.optimizer.state[self.variable], self.optimizer.param_groups
+        group["lr"] = self.settings.lr
+        if state.get("d") is not None and not state["old_dirs"] and not self._curves(g, state):
+            state.clear()
+            self.reach *= REACH_GROWTH
+            group["lr"] *= min(self.reach, max(1.0, float(g.abs().sum())))
+        _step(self.optimizer, self.variable, g)
+
+    @staticmethod
+    def _curves(gradient: Tensor, state: Mapping[str, Any]) -> bool:
+        """Return whether the last step makes a pair to remember."""
+        change = gradient.flatten() - state["prev_flat_grad"]
+        return bool(change @ (state["d"] * state["t"]) > CURVATURE_FLOOR)
 
 
 class _CompactLBFGS:

@@ -49,8 +49,8 @@ def test_they_take_the_same_steps(history, steps, backend_name):
 
 @pytest.mark.parametrize(
     "gradients",
-    [[0.0], [1.0, 1.0], [1.0, 0.5, 0.5], [1.0, 0.5, float("nan")]],
-    ids=["none", "no curvature", "stalled", "not a number"],
+    [[0.0], [1.0, 1.0], [1e3, 1e3, 1e3, 1e3, 1e3, 5e2, 3e2], [1.0, 0.5, 0.5], [1.0, 0.5, float("nan")]],
+    ids=["none", "no curvature", "no curvature for long", "stalled", "not a number"],
 )
 def test_they_stop_and_skip_alike(gradients, backend_name):
     settings, start = recipe.LBFGS(), np.ones(4)
@@ -62,3 +62,15 @@ def test_they_stop_and_skip_alike(gradients, backend_name):
         for update, variable, tensor in updates:
             update.update(tensor(gradient))
             np.testing.assert_allclose(variable.numpy(), x, rtol=1e-13, err_msg=type(update).__name__)
+
+
+def test_a_first_step_too_short_for_float32_is_followed_by_longer_ones(backend_name):
+    start = np.full(1_000_000, 100.0, np.float32)
+    for update, variable, tensor in rules(backend_name, start, recipe.LBFGS()):
+        far = []
+        for _ in range(12):
+            update.update(tensor(np.float32(1e6) * (variable.numpy() - np.float32(90.0))))
+            far.append(np.abs(variable.numpy() - 90.0).max())
+        assert far[0] == 10, "the first step would show"
+        assert max(far) <= 10, type(update).__name__
+        assert far[-1] < 1e-3, type(update).__name__
