@@ -66,14 +66,9 @@ def measure(content: Path, style: Path, args: argparse.Namespace) -> Pair:
     """Run both ways on one pair."""
     common = {"size": args.size, "weights": args.weights, "offline": True, "fast": True}
     default = recipes.adapted_to(recipes.load("default"), args.weights)
-    beta = {} if args.beta is None else {"beta": args.beta}
     single_scale = {"scales": [{"fraction": 1.0, "steps": args.steps}]}
     single, scheduled = (
-        curve(
-            api.prepare(
-                content, style, args.backend, args.recipe, settings=beta | settings, precision=precision, **common
-            )
-        )
+        curve(api.prepare(content, style, args.backend, args.recipe, settings=settings, precision=precision, **common))
         for settings, precision in ((single_scale, "fp32"), (schedule_of(default, args.finest), "auto"))
     )
     target = min(loss for _, loss in single)
@@ -110,7 +105,6 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--steps", type=int, default=500, help="of the single scale")
     parser.add_argument("--finest", type=int, help="steps of the schedule's finest scale, in place of the default's")
-    parser.add_argument("--beta", type=float, help="for weights whose features are smaller than the recipe's own")
     parser.add_argument("-o", "--output", type=Path, required=True, help="without suffix")
     args = parser.parse_args()
     if len(args.images) % 2:

@@ -174,6 +174,9 @@ def prepare(
         tile=tile,
     )
     weight_set = weight_sets.load(chosen_weights, offline=offline, say=say, warn=warn)
+    adapted = [key for key in base.adapted.get(weight_set.name, {}) if key not in changes]
+    if adapted and base.weights != weight_sets.AUTO:
+        say(f"recipe {base.name}: for the weights {weight_set.name!r} it changes {', '.join(adapted)}")
     resolved = recipes.override(recipes.adapted_to(base, weight_set.name), changes)
     run.check_weights(resolved, weight_set)
     space = weight_sets.preprocessing_for(resolved.preprocessing, resolved.weights, weight_set)
@@ -201,12 +204,6 @@ def stylize(
 
 def paint(prepared: Prepared, on_step: OnStep | None = None) -> Result:
     """Run what `prepare` returned."""
-    recipe, weights = prepared.recipe, prepared.inputs.weights.name
-    if weights == weight_sets.WITHOUT_NETWORK and recipe.style.term != "energy":
-        prepared.warn(
-            f"recipe {recipe.name} is made for pretrained weights, whose features are some hundred times as large as "
-            f"those of {weights!r}: style may hardly show. The recipe `{DEFAULT_RECIPE}` suits both"
-        )
     outcome = run.run(prepared.backend, prepared.recipe, prepared.inputs, on_step, say=prepared.say, warn=prepared.warn)
     height, width = outcome.image.shape[:2]
     record = prepared.record() | {

@@ -266,8 +266,8 @@ def names() -> tuple[str, ...]:
 def load(recipe: str | Path, *, based_on_by: tuple[Path, ...] = ()) -> Recipe:
     """Return a recipe by name, or from a TOML file.
 
-    A file may be `based_on` another recipe: what it states, whole sections at a time, replaces the other's. Files that
-    it names are looked for beside it.
+    A file may be `based_on` another recipe: what it states, whole sections at a time, replaces the other's, and what
+    the other changes of that for a weight set. Files that it names are looked for beside it.
     `based_on_by` are the files that led here, none of which may come again.
 
     Raises NstError naming the accepted names, or the file, the key and its accepted values.
@@ -287,6 +287,10 @@ def load(recipe: str | Path, *, based_on_by: tuple[Path, ...] = ()) -> Recipe:
         if isinstance(named, str) and Path(named).suffix:  # a weight set's name has none
             section[key] = str(path.parent / named)
     base = _base(data.pop("based_on", None), (*based_on_by, path.resolve()))
+    base["adapted"] = {
+        weights: {key: value for key, value in settings.items() if key.partition(".")[0] not in data}
+        for weights, settings in base.get("adapted", {}).items()
+    }
     return from_dict(base | {"name": path.stem} | data, origin=path.name)
 
 

@@ -164,7 +164,8 @@ def check_weights(recipe: Recipe, weights: WeightSet) -> None:
     for layer in vgg19.layers_to(recipe.taps):
         if layer in vgg19.CONVOLUTIONS and f"{layer}.weight" not in weights.arrays:
             raise NstError(
-                f"weights {weights.name}: the recipe's tap {recipe.taps[-1]} needs {layer}, which is missing"
+                f"weights {weights.name}: the recipe's tap {recipe.taps[-1]} needs {layer}, which is missing; use "
+                "--content-taps and --style-taps, or other --weights"
             )
 
 

@@ -13,7 +13,7 @@ from benchmarks import schedule
 
 def test_both_ways_are_measured_and_drawn(photo, painting, tmp_path, monkeypatch, capsys):
     output = tmp_path / "curves"
-    settings = ["--size", "64", "--steps", "5", "--beta", "1e6", "-o", str(output)]
+    settings = ["--size", "64", "--steps", "5", "-o", str(output)]
     monkeypatch.setattr("sys.argv", ["schedule", str(photo), str(painting), *settings])
     schedule.main()
     (pair,) = json.loads(output.with_suffix(".json").read_text())

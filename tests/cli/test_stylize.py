@@ -193,11 +193,18 @@ def test_terms_are_shown_as_they_are_weighed_and_time_from_the_second_step(nst, 
         assert sum(parts) == pytest.approx(float(total), rel=0.01)
 
 
-def test_a_published_recipe_with_the_embedded_weights_is_warned_of(nst, photo, painting):
-    options = ["--backend", "reference", "--weights", "embedded", "--size", 32, "--steps", 1]
-    for recipe, warned in (("gatys2016", True), ("default", False)):
-        _, _, err = nst(photo, painting, "-o", f"{recipe}.png", "--recipe", recipe, *options)
-        assert ("is made for pretrained weights" in err) == warned
+def test_a_published_recipe_says_what_it_changes_for_the_embedded_weights(nst, photo, painting):
+    options = ["--backend", "reference", "--size", 32, "--steps", 1, "--force"]
+    for recipe, weights, beta, changed in (
+        ("gatys2016", "embedded", [], "alpha, beta, content.taps"),
+        ("gatys2016", "embedded", ["--beta", "1e11"], "alpha, content.taps"),
+        ("gatys2016", "random", [], None),
+        ("udacity2018", "embedded", [], None),
+    ):
+        code, _, err = nst(photo, painting, "-o", "out.png", "--recipe", recipe, "--weights", weights, *beta, *options)
+        assert code == 0, err
+        said = re.search(r"for the weights 'embedded' it changes (.*)", err)
+        assert (said and said[1]) == changed
 
 
 def test_a_picture_without_a_record(nst, photo):

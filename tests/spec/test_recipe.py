@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nst_spec import recipe
+from nst_spec import recipe, run, weights
 from nst_spec.errors import NstError
 
 PUBLISHED = {
@@ -127,7 +127,25 @@ def test_a_recipe_adapts_to_a_weight_set_by_its_own_data():
     assert adapted.style == default.style
     embedded = recipe.adapted_to(default, "embedded")
     assert (embedded.content.taps, embedded.size.margin) == ({"relu3_2": 1.0}, 16)
-    assert not any(recipe.load(name).adapted for name in PUBLISHED)
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_every_published_recipe_can_be_run_with_the_embedded_weights(name):
+    published = recipe.load(name)
+    adapted = recipe.adapted_to(published, "embedded")
+    run.check_weights(adapted, weights.load("embedded", offline=True))
+    assert recipe.adapted_to(published, published.weights) == recipe.override(published, {"adapted": {}})
+    # Features of the embedded network are about as large as those of `torchvision`, a hundredth of those of `caffe`.
+    louder = adapted.alpha / published.alpha, adapted.beta / published.beta
+    assert louder == (1, 1) if published.weights == "torchvision" else min(louder) >= 1e4
+
+
+def test_what_a_file_states_is_not_adapted_as_in_the_recipe_it_is_based_on(tmp_path):
+    mine = tmp_path / "mine.toml"
+    mine.write_text('based_on = "default"\nsource = "mine"\n[tv]\nform = "l1"\nweight = 3.0\n')
+    adapted = recipe.adapted_to(recipe.load(mine), "embedded")
+    assert (adapted.tv.form, adapted.tv.weight) == ("l1", 3.0)
+    assert (adapted.content.taps, adapted.size.margin) == ({"relu3_2": 1.0}, 16)
 
 
 def test_taps_are_chosen_by_name_number_and_weight():
