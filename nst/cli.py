@@ -111,7 +111,11 @@ def stylize_command(
     quiet: bool,
     **given: Any,
 ) -> None:
-    """Paint CONTENT in the style of STYLE."""
+    """Paint CONTENT in the style of STYLE.
+
+    The picture is CONTENT-STYLE.png unless -o names another file. Settings that are not given are the recipe's own: nst
+    recipes show default.
+    """
     from nst.api import DEFAULT_BITS, PAINTING, prepare
 
     bits = bits or DEFAULT_BITS
@@ -188,7 +192,7 @@ DEMO = {"size.pixels": 384}
 """What two CPU cores manage in under a minute with the embedded weights."""
 
 
-@cli.command()
+@cli.command(short_help="Print every loss term of an image, and its gradient.")
 @click.argument("content")
 @click.argument("style")
 @click.option("--image", help="The image to judge; the recipe's initial image if not given.")

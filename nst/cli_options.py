@@ -19,16 +19,16 @@ def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
         flag = option.flag if option.type is not bool else f"{option.flag}/--no-{option.name}"
         command = click.option(flag, option.name, help=option.help, **kind)(command)
     command = click.option("--set", "set_", multiple=True, metavar="KEY=VALUE", help="Any other recipe key.")(command)
-    return click.option("--recipe", help="Recipe, or FILE.toml; see `nst recipes`.")(command)
+    return click.option("--recipe", help="Recipe, or FILE.toml; see `nst recipes`. default if not given.")(command)
 
 
 def machine_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that choose weights, device and arithmetic; nst.api.prepare has their defaults."""
     for option in reversed(
         [
-            click.option("--weights", help="Weight set or file; see `nst weights list`."),
-            click.option("--device", help="auto, cpu, cuda or mps."),
-            click.option("--dtype", help="float32 or float64."),
+            click.option("--weights", help="Weight set or file; see `nst weights list`. The recipe's if not given."),
+            click.option("--device", help="auto, cpu, cuda or mps; auto, a GPU where there is one, if not given."),
+            click.option("--dtype", help="float32 or float64; float32 if not given."),
             click.option(
                 "--precision",
                 help="Multiply in fp32, tf32 (a GPU's), bf16, or auto: bf16 where it is native. "

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
+from nst import api
 from nst_spec import recipe, vgg19, weights
 
 
@@ -87,6 +88,17 @@ def test_every_command_explains_itself(nst, command):
     code, out, _ = nst(command, "--help")
     assert code == 0
     assert "Usage: nst" in out
+
+
+def test_help_says_what_holds_where_an_option_is_not_given(nst):
+    _, out, _ = nst("stylize", "--help")
+    text = " ".join(out.split())
+    for default in (f"{api.DEFAULT_RECIPE} if not", f"{api.DEFAULT_DTYPE} if not", "CONTENT-STYLE.png unless"):
+        assert default in text
+
+
+def test_no_command_is_described_by_half_a_sentence(nst):
+    assert "..." not in nst("--help")[1]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="takes a POSIX shell")
