@@ -80,17 +80,17 @@ class LBFGS:
         g = gradient.contiguous()  # torch.optim's flattens it by a view
         state, (group,) = self.optimizer.state[self.variable], self.optimizer.param_groups
         group["lr"] = self.settings.lr
-        if state.get("d") is not None and not state["old_dirs"] and not self._curves(g, state):
+        if state.get("d") is not None and not state["old_dirs"] and self._has_learnt_nothing(g, state):
             state.clear()
             self.reach *= REACH_GROWTH
             group["lr"] *= min(self.reach, max(1.0, float(g.abs().sum())))
         _step(self.optimizer, self.variable, g)
 
-    @staticmethod
-    def _curves(gradient: Tensor, state: Mapping[str, Any]) -> bool:
-        """Return whether the last step makes a pair to remember."""
+    def _has_learnt_nothing(self, gradient: Tensor, state: Mapping[str, Any]) -> bool:
+        """Return whether the last step makes no pair to remember, and another will be taken."""
         change = gradient.flatten() - state["prev_flat_grad"]
-        return bool(change @ (state["d"] * state["t"]) > CURVATURE_FLOOR)
+        curvature = change @ (state["d"] * state["t"])
+        return bool(curvature <= CURVATURE_FLOOR and gradient.abs().max() > self.settings.tolerance_grad)
 
 
 class _CompactLBFGS:

@@ -49,8 +49,15 @@ def test_they_take_the_same_steps(history, steps, backend_name):
 
 @pytest.mark.parametrize(
     "gradients",
-    [[0.0], [1.0, 1.0], [1e3, 1e3, 1e3, 1e3, 1e3, 5e2, 3e2], [1.0, 0.5, 0.5], [1.0, 0.5, float("nan")]],
-    ids=["none", "no curvature", "no curvature for long", "stalled", "not a number"],
+    [
+        [0.0],
+        [1.0, 1.0],
+        [1e3, 1e3, 1e3, 1e3, 1e3, 5e2, 3e2],
+        [5e-6, 1e-8, -3e-4, 1e-4],
+        [1.0, 0.5, 0.5],
+        [1.0, 0.5, float("nan")],
+    ],
+    ids=["none", "no curvature", "no curvature for long", "a pause", "stalled", "not a number"],
 )
 def test_they_stop_and_skip_alike(gradients, backend_name):
     settings, start = recipe.LBFGS(), np.ones(4)
