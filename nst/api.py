@@ -174,10 +174,11 @@ def prepare(
         tile=tile,
     )
     weight_set = weight_sets.load(chosen_weights, offline=offline, say=say, warn=warn)
-    adapted = [key for key in base.adapted.get(weight_set.name, {}) if key not in changes]
+    as_published = recipes.override(resolved, {"adapted": {}})
+    resolved = recipes.override(recipes.adapted_to(base, weight_set.name, changes), changes)
+    adapted = recipes.differing_keys(as_published, resolved)
     if adapted and base.weights != weight_sets.AUTO:
         say(f"recipe {base.name}: for the weights {weight_set.name!r} it changes {', '.join(adapted)}")
-    resolved = recipes.override(recipes.adapted_to(base, weight_set.name), changes)
     run.check_weights(resolved, weight_set)
     space = weight_sets.preprocessing_for(resolved.preprocessing, resolved.weights, weight_set)
     inputs = Inputs(content_picture, style_picture, weight_set, space, start)

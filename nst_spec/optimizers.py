@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 CURVATURE_FLOOR = 1e-10
 """L-BFGS remembers a pair (s, y) only where y.s is above this; torch.optim.LBFGS."""
 FIRST_REACH, REACH_GROWTH = 1.0, 10.0
-"""Until L-BFGS has remembered a pair, how far the components of a step go together, and how much further the next."""
+"""Until L-BFGS has remembered a pair: the 1-norm that a step of rate 1 may have, and its growth from step to step."""
 
 
 class Optimizer(Protocol):
@@ -98,7 +98,8 @@ class LBFGS:
             self._remember(g)
         length = s.lr
         if not self.pairs:
-            length *= min(1.0, self.reach / np.abs(g).sum())
+            total = np.abs(g).sum()
+            length *= self.reach / total if total > self.reach else 1.0
             self.reach *= REACH_GROWTH
         direction = self._direction(g)
         self.previous = (g, direction * length)
@@ -190,7 +191,7 @@ class CompactLBFGS:
         slope = self.scale * (u @ y_g - square) - p @ s_g
         length = s.lr
         if not count:
-            length *= min(1.0, self.reach / total)
+            length *= self.reach / total if total > self.reach else 1.0
             self.reach *= REACH_GROWTH
         return CompactStep(row, -length * self.scale, length * shares, not slope > -s.tolerance_change)
 

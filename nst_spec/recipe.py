@@ -254,6 +254,9 @@ GUARD_FACTOR = 10.0
 NEUTRAL_STRENGTH = 0.5
 """The strength at which alpha and beta are the recipe's own."""
 
+WEIGHED = frozenset({"alpha", "beta"})
+"""What weighs the terms against each other: where one of them is stated, neither is adapted to a weight set."""
+
 STRENGTH_POWER = 3
 """The power of strength that weights follow: what an eye takes for even steps is a factor of ten in beta and more."""
 
@@ -266,8 +269,8 @@ def names() -> tuple[str, ...]:
 def load(recipe: str | Path, *, based_on_by: tuple[Path, ...] = ()) -> Recipe:
     """Return a recipe by name, or from a TOML file.
 
-    A file may be `based_on` another recipe: what it states, whole sections at a time, replaces the other's, and what
-    the other changes of that for a weight set. Files that it names are looked for beside it.
+    A file may be `based_on` another recipe: what it states, whole sections at a time, replaces the other's. What the
+    other adapts to a weight set holds too, but for what the file states. Files that it names are looked for beside it.
     `based_on_by` are the files that led here, none of which may come again.
 
     Raises NstError naming the accepted names, or the file, the key and its accepted values.
@@ -287,11 +290,12 @@ def load(recipe: str | Path, *, based_on_by: tuple[Path, ...] = ()) -> Recipe:
         if isinstance(named, str) and Path(named).suffix:  # a weight set's name has none
             section[key] = str(path.parent / named)
     base = _base(data.pop("based_on", None), (*based_on_by, path.resolve()))
-    base["adapted"] = {
-        weights: {key: value for key, value in settings.items() if key.partition(".")[0] not in data}
-        for weights, settings in base.get("adapted", {}).items()
-    }
-    return from_dict(base | {"name": path.stem} | data, origin=path.name)
+    adapted = {weights: _unstated(settings, _by_key(data)) for weights, settings in base.get("adapted", {}).items()}
+    own = data.get("adapted", {})
+    return from_dict(
+        base | {"name": path.stem} | data | {"adapted": adapted | own if isinstance(own, dict) else own},
+        origin=path.name,
+    )
 
 
 def _base(based_on: Any, files: tuple[Path, ...]) -> dict[str, Any]:
@@ -408,9 +412,32 @@ def _strengthened(recipe: Recipe, strength: Any) -> Recipe:
     return recipe.model_copy(update={"alpha": recipe.alpha * content, "beta": recipe.beta * style, "tv": tv})
 
 
-def adapted_to(recipe: Recipe, weights: str) -> Recipe:
-    """Return the recipe as it is meant for a weight set, with nothing left to adapt."""
-    return override(recipe, {**recipe.adapted.get(weights, {}), "adapted": {}})
+def adapted_to(recipe: Recipe, weights: str, stated: Iterable[str] = ()) -> Recipe:
+    """Return the recipe as it is meant for a weight set, with nothing left to adapt.
+
+    `stated` are the keys of settings that are to follow: where WEIGHED are among them, those are not adapted.
+    """
+    settings = _unstated(recipe.adapted.get(weights, {}), WEIGHED.intersection(stated))
+    return override(recipe, {**settings, "adapted": {}})
+
+
+def _unstated(settings: Mapping[str, Any], stated: Iterable[str]) -> dict[str, Any]:
+    stated = {*stated, *(WEIGHED if WEIGHED.intersection(stated) else ())}
+    sections = {"optimizer"} if "optimizer.kind" in stated else set()
+    return {key: value for key, value in settings.items() if not {key, key.partition(".")[0]} & (stated | sections)}
+
+
+def differing_keys(one: Recipe, other: Recipe) -> tuple[str, ...]:
+    """Return the keys, as for `override`, of the settings that differ."""
+    ours, theirs = _by_key(one.model_dump()), _by_key(other.model_dump())
+    return tuple(key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key))
+
+
+def _by_key(data: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in data.items():
+        found |= {f"{key}.{inner}": part for inner, part in value.items()} if isinstance(value, dict) else {key: value}
+    return found
 
 
 def as_record(recipe: Recipe) -> dict[str, Any]:

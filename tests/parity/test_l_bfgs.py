@@ -60,7 +60,7 @@ def test_they_take_the_same_steps(history, steps, backend_name):
     ids=["none", "no curvature", "no curvature for long", "a pause", "stalled", "not a number"],
 )
 def test_they_stop_and_skip_alike(gradients, backend_name):
-    settings, start = recipe.LBFGS(), np.ones(4)
+    settings, start = recipe.LBFGS(lr=0.7), np.ones(4)
     oracle, x = spec.LBFGS(settings), start
     updates = rules(backend_name, start, settings)
     for number in gradients:
@@ -69,6 +69,13 @@ def test_they_stop_and_skip_alike(gradients, backend_name):
         for update, variable, tensor in updates:
             update.update(tensor(gradient))
             np.testing.assert_allclose(variable.numpy(), x, rtol=1e-13, err_msg=type(update).__name__)
+
+
+def test_steps_grow_tenfold_until_one_teaches_curvature():
+    oracle, x, gradient = spec.LBFGS(recipe.LBFGS(lr=0.5)), np.zeros(4), np.array([3e3, -1e3, 0, 1e3])
+    for length in (1 / 5e3, 10 / 5e3, 100 / 5e3, 1000 / 5e3, 1, 1):
+        before, x = x, oracle.update(x, gradient)
+        np.testing.assert_allclose(x - before, -0.5 * length * gradient, rtol=1e-12)
 
 
 def test_a_first_step_too_short_for_float32_is_followed_by_longer_ones(backend_name):

@@ -1,3 +1,4 @@
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -140,12 +141,22 @@ def test_every_published_recipe_can_be_run_with_the_embedded_weights(name):
     assert louder == (1, 1) if published.weights == "torchvision" else min(louder) >= 1e4
 
 
-def test_what_a_file_states_is_not_adapted_as_in_the_recipe_it_is_based_on(tmp_path):
+@pytest.mark.parametrize(
+    ("base", "stated", "expected"),
+    [
+        ("default", '[tv]\nform = "l1"\nweight = 3.0', {"tv.weight": 3.0, "size.margin": 16}),
+        ("default", '[size]\nrule = "long-edge"\npixels = 99', {"size.pixels": 99, "size.margin": 16}),
+        ("gatys2016", "beta = 5.0", {"alpha": 1.0, "beta": 5.0, "content.taps": {"relu3_2": 1.0}}),
+        ("tf-tutorial", '[optimizer]\nkind = "lbfgs"', {"optimizer.lr": 1.0, "alpha": 1e8}),
+        ("default", '[adapted.random]\n"tv.weight" = 1.0', {"tv.weight": 150.0, "size.margin": 16}),
+    ],
+)
+def test_what_a_file_states_is_not_adapted_as_in_the_recipe_it_is_based_on(base, stated, expected, tmp_path):
     mine = tmp_path / "mine.toml"
-    mine.write_text('based_on = "default"\nsource = "mine"\n[tv]\nform = "l1"\nweight = 3.0\n')
+    mine.write_text(f'based_on = "{base}"\nsource = "mine"\n{stated}\n')
     adapted = recipe.adapted_to(recipe.load(mine), "embedded")
-    assert (adapted.tv.form, adapted.tv.weight) == ("l1", 3.0)
-    assert (adapted.content.taps, adapted.size.margin) == ({"relu3_2": 1.0}, 16)
+    for key, value in expected.items():
+        assert functools.reduce(getattr, key.split("."), adapted) == value, key
 
 
 def test_taps_are_chosen_by_name_number_and_weight():
