@@ -1,7 +1,9 @@
 """What two recorded computations must have in common to be held to each other, and what of it differs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
+
+from nst_spec.recipe import by_key
 
 IDENTITY = ("name", "source", "note", "weights", "preprocessing", "stages", "adapted", "init.file")
 """Keys of a recipe that change no number: names, or what a record says elsewhere (weights, pixel space, inputs)."""
@@ -9,15 +11,11 @@ IDENTITY = ("name", "source", "note", "weights", "preprocessing", "stages", "ada
 
 def recipe_facts(recipe: Mapping[str, Any]) -> dict[str, str]:
     """Return every setting of a recorded recipe that changes a number, by its key as a reader is told it."""
-    return {f"recipe {key}": str(value) for key, value in _flat(recipe) if key not in IDENTITY}
-
-
-def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in section.items():
-        if isinstance(value, dict) and key not in IDENTITY:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+    return {
+        f"recipe {key}": str(value)
+        for key, value in by_key(recipe)
+        if not {key, key.partition(".")[0]}.intersection(IDENTITY)
+    }
 
 
 def differing(ours: Mapping[str, object], theirs: Mapping[str, object]) -> str:

@@ -174,9 +174,9 @@ def prepare(
         tile=tile,
     )
     weight_set = weight_sets.load(chosen_weights, offline=offline, say=say, warn=warn)
-    as_published = recipes.override(resolved, {"adapted": {}})
+    unadapted = recipes.override(resolved, {"adapted": {}})
     resolved = recipes.override(recipes.adapted_to(base, weight_set.name, changes), changes)
-    adapted = recipes.differing_keys(as_published, resolved)
+    adapted = recipes.differing_keys(unadapted, resolved)
     if adapted and base.weights != weight_sets.AUTO:
         say(f"recipe {base.name}: for the weights {weight_set.name!r} it changes {', '.join(adapted)}")
     run.check_weights(resolved, weight_set)

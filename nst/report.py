@@ -1,6 +1,6 @@
 """Evaluations, recipes and weight sets as text and as JSON."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from nst.api import Judgement, finite_or_none
 from nst_spec import weights
 from nst_spec.backend import Evaluation
 from nst_spec.errors import NstError, reason
-from nst_spec.recipe import Recipe
+from nst_spec.recipe import Recipe, by_key
 
 
 def as_dict(judgement: Judgement) -> dict[str, Any]:
@@ -89,12 +89,8 @@ def record_as_text(record: Mapping[str, Any]) -> str:
     return "\n".join(_lines(shown))
 
 
-def _lines(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from _lines(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key} = {_plain(value)}"
+def _lines(values: Mapping[str, Any]) -> list[str]:
+    return [f"{key} = {_plain(value)}" for key, value in by_key(values)]
 
 
 def _plain(value: Any) -> str:

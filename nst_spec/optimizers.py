@@ -19,6 +19,11 @@ FIRST_REACH, REACH_GROWTH = 1.0, 10.0
 """Until L-BFGS has remembered a pair: the 1-norm that a step of rate 1 may have, and its growth from step to step."""
 
 
+def length_within(reach: float, total: float) -> float:
+    """Return min(1, reach / |g|_1), the length of a step before there is a pair; `total` is |g|_1."""
+    return reach / total if total > reach else 1.0
+
+
 class Optimizer(Protocol):
     """An update rule with its state."""
 
@@ -98,8 +103,7 @@ class LBFGS:
             self._remember(g)
         length = s.lr
         if not self.pairs:
-            total = np.abs(g).sum()
-            length *= self.reach / total if total > self.reach else 1.0
+            length *= length_within(self.reach, np.abs(g).sum())
             self.reach *= REACH_GROWTH
         direction = self._direction(g)
         self.previous = (g, direction * length)
@@ -191,7 +195,7 @@ class CompactLBFGS:
         slope = self.scale * (u @ y_g - square) - p @ s_g
         length = s.lr
         if not count:
-            length *= self.reach / total if total > self.reach else 1.0
+            length *= length_within(self.reach, total)
             self.reach *= REACH_GROWTH
         return CompactStep(row, -length * self.scale, length * shares, not slope > -s.tolerance_change)
 

@@ -5,7 +5,7 @@
 
 import copy
 import tomllib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -290,12 +290,11 @@ def load(recipe: str | Path, *, based_on_by: tuple[Path, ...] = ()) -> Recipe:
         if isinstance(named, str) and Path(named).suffix:  # a weight set's name has none
             section[key] = str(path.parent / named)
     base = _base(data.pop("based_on", None), (*based_on_by, path.resolve()))
-    adapted = {weights: _unstated(settings, _by_key(data)) for weights, settings in base.get("adapted", {}).items()}
-    own = data.get("adapted", {})
-    return from_dict(
-        base | {"name": path.stem} | data | {"adapted": adapted | own if isinstance(own, dict) else own},
-        origin=path.name,
-    )
+    stated = dict(by_key(data))
+    adapted = {weights: _unstated(settings, stated) for weights, settings in base.get("adapted", {}).items()}
+    if isinstance(data.get("adapted", {}), dict):
+        data["adapted"] = adapted | data.get("adapted", {})
+    return from_dict(base | {"name": path.stem} | data, origin=path.name)
 
 
 def _base(based_on: Any, files: tuple[Path, ...]) -> dict[str, Any]:
@@ -422,22 +421,31 @@ def adapted_to(recipe: Recipe, weights: str, stated: Iterable[str] = ()) -> Reci
 
 
 def _unstated(settings: Mapping[str, Any], stated: Iterable[str]) -> dict[str, Any]:
-    stated = {*stated, *(WEIGHED if WEIGHED.intersection(stated) else ())}
-    sections = {"optimizer"} if "optimizer.kind" in stated else set()
-    return {key: value for key, value in settings.items() if not {key, key.partition(".")[0]} & (stated | sections)}
+    subjects = {_subject(key) for key in stated}
+    return {key: value for key, value in settings.items() if _subject(key) not in subjects}
 
 
-def differing_keys(one: Recipe, other: Recipe) -> tuple[str, ...]:
-    """Return the keys, as for `override`, of the settings that differ."""
-    ours, theirs = _by_key(one.model_dump()), _by_key(other.model_dump())
-    return tuple(key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key))
+def _subject(key: str) -> str:
+    # What is stated as one: the weights of the terms, an optimiser with its constants, all taps of a term.
+    section, *inner = key.split(".")
+    if section in WEIGHED:
+        return "weights of the terms"
+    return section if section == "optimizer" else ".".join([section, *inner[:1]])
 
 
-def _by_key(data: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in data.items():
-        found |= {f"{key}.{inner}": part for inner, part in value.items()} if isinstance(value, dict) else {key: value}
-    return found
+def by_key(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every value of nested settings with its dotted key."""
+    for key, value in settings.items():
+        if isinstance(value, dict) and value:
+            yield from by_key(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def differing_keys(one: Recipe, other: Recipe) -> list[str]:
+    """Return the dotted keys of the settings that differ, sorted."""
+    ours, theirs = (dict(by_key(recipe.model_dump())) for recipe in (one, other))
+    return sorted(key for key in ours | theirs if ours.get(key) != theirs.get(key))
 
 
 def as_record(recipe: Recipe) -> dict[str, Any]:

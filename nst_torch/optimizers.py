@@ -15,6 +15,7 @@ from nst_spec.optimizers import (
     REACH_GROWTH,
     CompactLBFGS,
     adam_epsilon,
+    length_within,
     sgd_rate,
 )
 
@@ -83,7 +84,8 @@ class LBFGS:
         if state.get("d") is not None and not state["old_dirs"] and self._has_learnt_nothing(g, state):
             state.clear()
             self.reach *= REACH_GROWTH
-            group["lr"] *= min(self.reach, max(1.0, float(g.abs().sum())))
+            total = float(g.abs().sum())
+            group["lr"] *= length_within(self.reach, total) / length_within(FIRST_REACH, total)  # torch.optim's own
         _step(self.optimizer, self.variable, g)
 
     def _has_learnt_nothing(self, gradient: Tensor, state: Mapping[str, Any]) -> bool:

@@ -196,9 +196,13 @@ def test_terms_are_shown_as_they_are_weighed_and_time_from_the_second_step(nst, 
 @pytest.mark.parametrize(
     ("recipe", "options", "changed"),
     [
-        ("gatys2016", ["--weights", "embedded"], "content.taps, alpha, beta"),
-        ("gatys2016", ["--weights", "embedded", "--beta", "1e7"], "content.taps"),
-        ("tf-eager2018", ["--weights", "embedded", "--optimizer", "lbfgs"], "content.taps, alpha, beta"),
+        ("gatys2016", ["--weights", "embedded"], "alpha, beta, content.taps.relu3_2, content.taps.relu4_2"),
+        ("gatys2016", ["--weights", "embedded", "--beta", "1e7"], "content.taps.relu3_2, content.taps.relu4_2"),
+        (
+            "tf-eager2018",
+            ["--weights", "embedded", "--optimizer", "lbfgs"],
+            "alpha, beta, content.taps.relu3_2, content.taps.relu5_2",
+        ),
         ("gatys2016", ["--weights", "random"], None),
         ("udacity2018", ["--weights", "embedded"], None),
         ("default", ["--weights", "embedded"], None),

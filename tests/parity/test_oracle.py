@@ -224,7 +224,7 @@ def test_a_bfloat16_run_reads_the_image_with_all_its_digits(backend_name, device
     assert relative(reduced.outputs["conv1_1"], exact.outputs["conv1_1"]) <= 1e-6
     rectified = np.maximum(reduced.outputs["conv1_1"], 0)
     np.testing.assert_array_equal(reduced.outputs["relu1_1"], to_bfloat16(rectified))
-    assert 1e-4 < relative(reduced.outputs["conv1_2"], exact.outputs["conv1_2"]) < 1e-2
+    assert 5e-4 < relative(reduced.outputs["conv1_2"], exact.outputs["conv1_2"]) < 1e-2
 
 
 def to_bfloat16(array):

@@ -135,6 +135,7 @@ def test_every_published_recipe_can_be_run_with_the_embedded_weights(name):
     published = recipe.load(name)
     adapted = recipe.adapted_to(published, "embedded")
     run.check_weights(adapted, weights.load("embedded", offline=True))
+    assert set(published.adapted) <= {"embedded"}
     assert recipe.adapted_to(published, published.weights) == recipe.override(published, {"adapted": {}})
     # Features of the embedded network are about as large as those of `torchvision`, a hundredth of those of `caffe`.
     louder = adapted.alpha / published.alpha, adapted.beta / published.beta
