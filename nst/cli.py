@@ -85,7 +85,7 @@ def _save(result: "Result", output: Path, bits: int, force: bool) -> None:
     try:
         click.echo(str(result.save(output, bits=bits, force=force)))
     except NstError as error:
-        rescued = Path(tempfile.mkdtemp(prefix="nst-"), output.name)
+        rescued = Path(tempfile.mkdtemp(prefix="nst-"), f"{output.stem}.png")
         result.save(rescued, bits=bits)
         raise NstError(f"{error}; the picture is in {rescued}") from error
     height, width = result.image.shape[:2]
@@ -138,8 +138,11 @@ def _paint(
     """Run, show and save; after `steps` steps, if given, the run ends as if it had been asked to."""
     from nst.api import paint
     from nst.progress import Display, Interrupt, Saver
-    from nst_spec.run import ON_REQUEST
+    from nst_spec import images
+    from nst_spec.run import ON_REQUEST, plan
 
+    inputs = prepared.inputs
+    images.check_fits(output, *plan(prepared.recipe, inputs.content, inputs.style)[-1].content_size)
     saver = Saver(output, save_every, prepared, to_stderr, bits=bits, force=force)
 
     def on_step(progress: "Progress") -> bool:

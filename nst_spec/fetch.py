@@ -125,7 +125,7 @@ def check(path: Path, published: str) -> str:
     pin = _pin_of(path)
     ways_on = "delete it and fetch it again"
     if pin.exists():
-        pinned = pin.read_text(encoding="utf-8").partition(" ")[0].strip()
+        pinned = pin.read_text(encoding="utf-8", errors="replace").partition(" ")[0].strip()
         if sha256 != pinned:
             raise NstError(f"{path}: has changed: SHA-256 {sha256}, but {pinned!r} is pinned in {pin}; {ways_on}")
     elif not matches(path, published):

@@ -14,7 +14,7 @@ def whole(path: Path) -> Iterator[Path]:
 
     Raises OSError where it cannot be moved.
     """
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    part = _beside(path)
     try:
         yield part
         os.replace(part, path)
@@ -30,7 +30,7 @@ def publish(files: Mapping[Path, Callable[[BinaryIO], object]], force: bool) -> 
         force: whether files that are there already may be overwritten.
     """
     # open() makes the temporary file, not tempfile: its permissions then follow the umask.
-    staged = {path: path.with_name(f".nst-{uuid.uuid4().hex}.tmp") for path in files}
+    staged = {path: _beside(path) for path in files}
     published: list[Path] = []
     try:
         for path, write_into in files.items():
@@ -49,6 +49,11 @@ def publish(files: Mapping[Path, Callable[[BinaryIO], object]], force: bool) -> 
     finally:
         for temporary in staged.values():
             temporary.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    # Not made of the file's own name, which may be as long as a name can be.
+    return path.with_name(f".nst-{uuid.uuid4().hex}.tmp")
 
 
 def _move(temporary: Path, path: Path, force: bool) -> None:

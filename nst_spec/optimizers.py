@@ -166,9 +166,8 @@ class CompactLBFGS:
 
     def reset(self) -> None:
         """Forget the history."""
-        size = self.settings.history
         self.rows: list[int] = []  # where the pairs lie, the oldest first
-        self.inverse, self.y_y = np.zeros((size, size)), np.zeros((size, size))  # of R, and Y Y', both by age
+        self.inverse = self.y_y = np.zeros((0, 0))  # of R, and Y Y', both by age
         self.scale = 1.0
         self.reach = FIRST_REACH
 
@@ -186,10 +185,9 @@ class CompactLBFGS:
         if products.size and products[1, -1, 0] > CURVATURE_FLOOR:
             row, columns = self._remember(products[1])
         count = len(columns)
-        inverse, y_y = self.inverse[:count, :count], self.y_y[:count, :count]
         s_g, y_g = products[0, columns].T
-        u = inverse @ s_g
-        p = inverse.T @ (u / np.diag(inverse) + self.scale * (y_y @ u - y_g))
+        u = self.inverse @ s_g
+        p = self.inverse.T @ (u / np.diag(self.inverse) + self.scale * (self.y_y @ u - y_g))
         shares = np.zeros((count, 2))
         shares[self.rows] = np.stack([-p, self.scale * u], axis=1)
         slope = self.scale * (u @ y_g - square) - p @ s_g
@@ -204,8 +202,8 @@ class CompactLBFGS:
         row = last = len(self.rows)
         if row == self.settings.history:
             row, last = self.rows.pop(0), last - 1
-            for matrix in (self.inverse, self.y_y):
-                matrix[:-1, :-1] = matrix[1:, 1:].copy()
+            self.inverse, self.y_y = self.inverse[1:, 1:], self.y_y[1:, 1:]
+        self.inverse, self.y_y = (np.pad(matrix, (0, 1)) for matrix in (self.inverse, self.y_y))
         columns = [*self.rows, -1]
         self.rows.append(row)
         s_y, y_y = of_y[columns].T

@@ -1,5 +1,6 @@
 """A run: from two pictures and a recipe, scale by scale and step by step, to an image. The same for every backend."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -209,8 +210,9 @@ def run(
     stopped = None
     used = Plan()
     stages = plan(recipe, inputs.content, inputs.style)
-    work = np.concatenate([np.full(stage.steps, np.prod(stage.canvas_size), float) for stage in stages])
-    work_done = np.cumsum(work) / work.sum()
+    steps = sum(stage.steps for stage in stages)
+    work = sum(stage.steps * math.prod(stage.canvas_size) for stage in stages)
+    work_done = 0
     for number, stage in enumerate(stages, start=1):
         problem = problem_at(stage, recipe, inputs, backend.dtype)
         if image is None:
@@ -229,10 +231,11 @@ def run(
             for losses in descend(descent, recipe, stage.steps):
                 history.append(losses)
                 step = len(history)
-                at = (step, len(work_done), number, len(stages), *stage.content_size)
+                work_done += math.prod(stage.canvas_size)
+                at = (step, steps, number, len(stages), *stage.content_size)
                 shown = partial(_shown, descent, stage)
-                asked = on_step and on_step(Progress(*at, losses, float(work_done[step - 1]), shown))
-                if asked and step < len(work_done):
+                asked = on_step and on_step(Progress(*at, losses, work_done / work, shown))
+                if asked and step < steps:
                     stopped = ON_REQUEST
                     break
                 if disturb:

@@ -136,7 +136,7 @@ def write_safetensors(path: Path, arrays: Mapping[str, NDArray[Any]], header: Ma
         with files.whole(path) as part:
             part.write_bytes(save(dict(arrays), dict(header)))
     except OSError as error:
-        raise NstError(f"{path}: cannot be written: {error}") from error
+        raise NstError(f"{path}: cannot be written: {reason(error)}") from error
 
 
 def _unreadable(path: Path, why: str) -> str:

@@ -235,7 +235,7 @@ def verify(name_or_path: str) -> str:
     if not _target(info).is_file():
         raise NstError(f"{_target(info)}: not in the cache yet; fetch it with `nst weights fetch {info.name}`")
     _check_published(_target(info), info)
-    return check(_target(info), info.hash)
+    return check(_target(info), info.hash) if info.url else sha256_of_file(_target(info))
 
 
 def convert(source: str | Path, target: str | Path, preprocessing: str | None = None) -> WeightSet:

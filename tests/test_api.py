@@ -38,6 +38,11 @@ def test_paths_pil_images_and_arrays_give_one_picture(quick, photo, painting):
     assert results[0].to_pil().size == (32, 24)
 
 
+def test_a_run_may_be_of_any_number_of_steps(quick, photo, painting):
+    result = nst.stylize(photo, painting, on_step=lambda progress: True, **quick | {"steps": 10**12})
+    assert len(result.losses) == 1
+
+
 def test_on_step_sees_every_step_and_can_end_the_run(quick, photo, painting):
     seen = []
 

@@ -7,11 +7,12 @@ from nst_spec.images.encoding import to_uint8, to_uint16
 from nst_spec.images.reading import Picture, Source, read, sha256_of_pixels
 from nst_spec.images.records import read_record
 from nst_spec.images.resampling import fitted, resample
-from nst_spec.images.writing import check_writable, most_bits, preview_path, write
+from nst_spec.images.writing import check_fits, check_writable, most_bits, preview_path, write
 
 __all__ = [
     "Picture",
     "Source",
+    "check_fits",
     "check_writable",
     "fitted",
     "most_bits",

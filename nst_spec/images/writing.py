@@ -24,6 +24,8 @@ PREVIEW_EDGE = 2048
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 _DEEP_FORMATS = ("PNG", "TIFF")
+_LONGEST = {"WEBP": 16383, "JPEG": 65500}
+"""The most pixels that a side may have, in the formats (libwebp's, libjpeg's) that have such a limit."""
 _CARRIES_RECORD = ("PNG", "TIFF")
 
 
@@ -36,6 +38,16 @@ def preview_path(path: str | os.PathLike[str], width: int, height: int) -> Path 
     """Return the name of the preview that `write` makes beside a picture of a size, or None if it makes none."""
     large = _format(Path(path)) == "TIFF" and width * height > LARGE
     return _preview(Path(path)) if large else None
+
+
+def check_fits(path: str | os.PathLike[str], width: int, height: int) -> None:
+    """Raise NstError where a picture's format, known by the suffix, cannot hold so many pixels."""
+    format_name = _format(Path(path))
+    longest = _LONGEST.get(format_name, max(width, height))
+    if max(width, height) > longest:
+        raise NstError(
+            f"{path}: {width} x {height} px, but {format_name} takes {longest} px a side; PNG and TIFF take more"
+        )
 
 
 def check_writable(path: str | os.PathLike[str], *, bits: int = 8, force: bool) -> None:
@@ -64,9 +76,10 @@ def check_writable(path: str | os.PathLike[str], *, bits: int = 8, force: bool) 
             pass
     except OSError as error:
         raise NstError(f"{target}: the folder {folder} cannot be written to: {reason(error)}") from None
-    # The size is not known yet: a TIFF may turn out to need its preview.
-    previews = [_preview(target)] if _format(target) == "TIFF" else []
-    for file in (target, sidecar(target), *previews):
+    beside = [] if _format(target) in _CARRIES_RECORD else [sidecar(target)]
+    if _format(target) == "TIFF":
+        beside.append(_preview(target))  # the size is not known yet: it may turn out to be needed
+    for file in (target, *beside):
         try:
             os.lstat(file)
         except FileNotFoundError:
@@ -109,12 +122,13 @@ def write(
     if not (np.isfinite(image.min()) and np.isfinite(image.max())):
         raise NstError(f"{target}: not written: the image holds values that are not finite")
     format_name = _format(target)
+    height, width = image.shape[:2]
+    check_fits(target, width, height)
     text = None if record is None else to_json(record)
     # The picture last, so that nobody meets a finished one whose record is still to come.
     files: dict[Path, Callable[[BinaryIO], object]] = {}
     if text is not None and format_name not in _CARRIES_RECORD:
         files[sidecar(target)] = lambda file: file.write(text.encode())
-    height, width = image.shape[:2]
     if preview := preview_path(target, width, height):
         files[preview] = lambda file: encoding.write_with_pillow(file, _reduced(image), "JPEG")
     if format_name == "TIFF":

@@ -400,17 +400,27 @@ def test_a_picture_that_cannot_be_saved_after_all_is_kept_elsewhere(nst, photo, 
     write = images.write
 
     def full(path, *arguments, **options):
-        if str(path) == "out.png":
-            raise NstError("out.png: cannot be written: No space left on device")
+        if str(path) == "out.jpg":
+            raise NstError("out.jpg: cannot be written: No space left on device")
         write(path, *arguments, **options)
 
     monkeypatch.setattr(images, "write", full)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    code, _, err = nst(photo, painting, "-o", "out.png", "--backend", "reference", *quick)
+    code, _, err = nst(photo, painting, "-o", "out.jpg", "--backend", "reference", *quick)
     assert code == 2
     rescued = err.strip().rpartition("; the picture is in ")[2]
     assert rescued.startswith(str(tmp_path))
     assert pixels(rescued).shape == (24, 32, 3)
+    assert images.read_record(rescued)["width"] == 32
+
+
+def test_a_picture_that_its_format_cannot_hold_is_refused_before_the_first_step(nst, painting, quick, tmp_path):
+    Image.new("RGB", (8200, 32), "teal").save(tmp_path / "wide.png")
+    taps = ["--content-taps", "relu1_1", "--style-taps", "relu1_1", "--size", 16400]
+    code, out, err = nst(tmp_path / "wide.png", painting, "-o", "out.webp", "--backend", "reference", *quick, *taps)
+    assert (code, out) == (2, "")
+    assert re.search(r"^nst: out\.webp: 16400 x 64 px, but WEBP takes 16383 px a side", err, re.MULTILINE)
+    assert "step" not in err
 
 
 def test_a_record_of_another_picture_is_refused(nst, photo, painting, quick):

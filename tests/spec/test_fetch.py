@@ -304,6 +304,22 @@ def test_the_pin_alone_is_enough_to_refuse(server, publish, cache):
         weights.verify("caffe")
 
 
+def test_a_damaged_pin_is_named(server, publish, cache):
+    publish(server.url("good"))
+    weights.fetch("caffe", say=lambda _: None)
+    (cache / (FILE + ".sha256")).write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(NstError, match=r"is pinned in .*\.sha256; delete it and fetch it again"):
+        weights.load("caffe")
+
+
+def test_what_comes_along_has_no_pin(monkeypatch, tmp_path):
+    carried = tmp_path / "embedded.safetensors"
+    carried.write_bytes((weights.CARRIED / carried.name).read_bytes())
+    monkeypatch.setattr(weights, "CARRIED", tmp_path)
+    assert weights.verify("embedded") == sha256(carried)
+    assert files(tmp_path) == [carried.name]
+
+
 def test_a_file_put_there_by_hand_is_checked_and_pinned(server, publish, cache, content):
     publish(server.url("500"))
     cache.mkdir()

@@ -1,4 +1,5 @@
 import hashlib
+import tracemalloc
 
 import numpy as np
 
@@ -20,6 +21,20 @@ def test_the_integers_are_splitmix64():
     expected = [next(stream) for _ in range(5)]
     assert expected[0] == 6457827717110365317  # Vigna's splitmix64.c from seed 1234567
     assert generator.integers(1234567, 5).tolist() == expected
+
+
+def test_a_stream_can_be_taken_up_later():
+    whole = generator.integers(7, 12)
+    np.testing.assert_array_equal(generator.integers(7, 5, first=7), whole[7:])
+    np.testing.assert_array_equal(generator.uniform(7, (5,), first=7), generator.uniform(7, (12,))[7:])
+
+
+def test_noise_takes_few_arrays_of_its_size():
+    tracemalloc.start()
+    size = generator.normal(0, (200, 200, 3)).nbytes
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 6 * size
 
 
 def test_uniform_fills_the_unit_interval():

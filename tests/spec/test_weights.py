@@ -398,6 +398,12 @@ def test_random_weights_are_what_the_docstring_says():
         np.testing.assert_array_equal(array.ravel()[:8], expected)
 
 
+def test_a_file_s_name_may_be_as_long_as_names_can_be(tmp_path):
+    target = tmp_path / ("n" * 243 + ".safetensors")
+    weights.export("embedded", target)
+    assert weights.load(str(target)).sha256 == weights.load("embedded").sha256
+
+
 def test_full_width_random_weights_are_pinned():
     assert (
         next(splitmix64(0, 1)) == 0xE220A8397B1DCDAF
