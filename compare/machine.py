@@ -1,6 +1,5 @@
 """The machine that numbers of speed belong to, and the memory that a process has taken of it."""
 
-import os
 import platform
 import re
 import subprocess
@@ -35,12 +34,10 @@ class Machine(BaseModel):
 
 def describe() -> Machine:
     """Return this machine."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
     system = f"{platform.system()} {platform.machine()}"
     numbers = cpu.fact("cpu family"), cpu.fact("model")
     model = "family {}, model {}".format(*numbers) if all(numbers) else None
-    return Machine(processor=_processor(), cpus=cpus, system=system, model=model)
+    return Machine(processor=_processor(), cpus=cpu.count(), system=system, model=model)
 
 
 def _processor() -> str:

@@ -175,7 +175,7 @@ def prepare(
     )
     weight_set = weight_sets.load(chosen_weights, offline=offline, say=say, warn=warn)
     unadapted = recipes.override(resolved, {"adapted": {}})
-    resolved = recipes.override(recipes.adapted_to(base, weight_set.name, changes), changes)
+    resolved = recipes.override(recipes.adapted_to(base, weight_sets.known_as(weight_set), changes), changes)
     adapted = recipes.differing_keys(unadapted, resolved)
     if adapted and base.weights != weight_sets.AUTO:
         say(f"recipe {base.name}: for the weights {weight_set.name!r} it changes {', '.join(adapted)}")

@@ -1,5 +1,6 @@
 """What this machine's CPU can do, as far as a choice depends on it."""
 
+import os
 from pathlib import Path
 
 CPU_INFO = Path("/proc/cpuinfo")
@@ -7,6 +8,12 @@ BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
 """Linux' names of the x86 instructions that multiply bfloat16 numbers."""
 AVX512_FLAGS = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl"})
 """Its names of the sets of 512 bits that oneDNN's fast convolutions want, all of them."""
+
+
+def count() -> int:
+    """Return how many CPUs this process may run on."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def fact(name: str, cpu_info: Path = CPU_INFO) -> str | None:

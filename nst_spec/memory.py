@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ GAPS = 0.25
 LEAST_HISTORY = 2
 """The fewest pairs that L-BFGS is cut down to."""
 GIBIBYTE = 2**30
+OWN_GROUP, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -192,15 +194,27 @@ def _gibibytes(count: int) -> str:
 
 
 def free_on_host() -> int:
-    """Return the bytes of main memory that this process may still take: what is there, or its control group's limit."""
+    """Return the bytes of main memory that this process may still take: what is there, or the least of its control
+    groups' limits (Linux' cgroup v2)."""
     free = int(psutil.virtual_memory().available)
     try:
-        group = Path("/proc/self/cgroup").read_text().partition("0::/")[2].strip()
-        folder = Path("/sys/fs/cgroup", group)
-        limit = (folder / "memory.max").read_text().strip()
-        used = int((folder / "memory.current").read_text())
-        files = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())["inactive_file"]
-    except (OSError, KeyError):
+        path = OWN_GROUP.read_text().partition("0::/")[2].strip()
+    except OSError:
         return free
+    # A limit holds for every group below.
+    innermost = GROUPS / path
+    for group in (innermost, *innermost.parents):
+        if group.is_relative_to(GROUPS):
+            free = min(free, _free_in(group))
+    return free
+
+
+def _free_in(group: Path) -> int:
+    try:
+        limit = int((group / "memory.max").read_text())
+        used = int((group / "memory.current").read_text())
+        files = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())["inactive_file"]
+    except (OSError, KeyError, ValueError):  # ValueError: "max", no limit
+        return sys.maxsize
     # Inactive pages of files count as used, and are given up when memory is wanted.
-    return free if limit == "max" else max(0, min(free, int(limit) - used + int(files)))
+    return max(0, limit - used + int(files))

@@ -207,10 +207,10 @@ class Recipe(Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for section in (self.content, self.style):
-            for tap in section.taps:
-                if tap not in vgg19.TAPS:
-                    raise ValueError(str(not_accepted("tap", tap, vgg19.TAPS)))
+        try:
+            vgg19.check_taps([*self.content.taps, *self.style.taps, *self.stages.values()])
+        except NstError as error:
+            raise ValueError(str(error)) from None
         if not self.content.taps and not self.style.taps:
             raise ValueError("taps: expected at least one content or style tap, received none")
         if not self.scales:
@@ -281,13 +281,13 @@ def load(recipe: str | Path, *, based_on_by: tuple[Path, ...] = ()) -> Recipe:
         if path.suffix != ".toml":
             raise not_accepted("recipe", str(recipe), (*names(), "FILE.toml"))
     try:
-        data = tomllib.loads(path.read_text("utf-8"))
+        data = tomllib.loads(path.read_text("utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise NstError(f"recipe {path.name}: {reason(error)}") from error
     init: Any = data.get("init")
     for section, key in ((data, "weights"), (init if isinstance(init, dict) else {}, "file")):
         named = section.get(key)
-        if isinstance(named, str) and Path(named).suffix:  # a weight set's name has none
+        if isinstance(named, str) and (key == "file" or Path(named).suffix):  # a weight set's name has none
             section[key] = str(path.parent / named)
     base = _base(data.pop("based_on", None), (*based_on_by, path.resolve()))
     stated = dict(by_key(data))
@@ -319,7 +319,9 @@ def from_dict(data: Mapping[str, Any], *, origin: str = "recipe") -> Recipe:
 
 
 def _explain(problem: Any) -> str:
-    where = [part for part in problem["loc"] if part not in OPTIMIZERS]
+    section, *inner = problem["loc"] or ("",)
+    # Of an optimiser's key, pydantic says the kind as well.
+    where = [section, *(inner[1:] if section == "optimizer" else inner)] if section else []
     key = ".".join(map(str, where))
     if problem["type"] == "extra_forbidden":
         return str(not_accepted("unknown key", key, _keys_of(where[:-1], problem["loc"])))
@@ -336,7 +338,7 @@ def _keys_of(where: list[Any], location: tuple[Any, ...]) -> Iterable[str]:
     model: Any = Recipe
     for part in where:
         if part == "optimizer":
-            model = OPTIMIZERS[next(kind for kind in OPTIMIZERS if kind in location)]
+            model = OPTIMIZERS[location[1]]
         elif part == "scales":
             model = Scale
         elif isinstance(part, str):

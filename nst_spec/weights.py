@@ -28,6 +28,7 @@ __all__ = [
     "convert",
     "export",
     "fetch",
+    "known_as",
     "load",
     "path",
     "preprocessing_for",
@@ -55,7 +56,8 @@ bias shows."""
 class SetInfo:
     """What weights.toml says about a set; `size` of its file in bytes.
 
-    A set with a `url` is fetched, one with a `file` alone comes with the package, one with neither is made on the spot.
+    A set with a `url` is fetched, one with a `file` alone comes with the package, one with neither is made on the spot;
+    `arrays` is the hash (WeightSet.sha256) of those that are not fetched.
     """
 
     name: str
@@ -67,6 +69,7 @@ class SetInfo:
     url: str = ""
     file: str = ""
     hash: str = ""
+    arrays: str = ""
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,11 @@ def check_name(name_or_path: str) -> None:
         if Path(name_or_path).suffix in weight_files.READERS:
             raise NstError(f"weights {name_or_path}: no such file")
         raise not_accepted("weights", name_or_path, [*SETS, AUTO, "the path of a file"])
+
+
+def known_as(weights: WeightSet) -> str:
+    """Return the name of the set that has these very arrays, whatever file they came from; else the weights' own."""
+    return next((info.name for info in SETS.values() if info.arrays == weights.sha256), weights.name)
 
 
 def preprocessing_for(recipe_preprocessing: str | None, recipe_weights: str, weights: WeightSet) -> str:

@@ -1,17 +1,19 @@
 """The protocol's door: devices, precision and switches, NumPy in and NumPy out."""
 
 import dataclasses
-import os
 
 from nst_spec import backend as protocol
 from nst_spec import cpu, tiles
 from nst_spec.errors import NstError
-from nst_tf import ONEDNN, importing
+from nst_tf import importing
 
 with importing():
     import keras
     import tensorflow as tf
-    from tensorflow.python.framework.config import is_op_determinism_enabled  # no public name tells
+
+    # No public names tell.
+    from tensorflow.python.framework.config import is_op_determinism_enabled
+    from tensorflow.python.util._pywrap_util_port import IsMklEnabled as has_onednn
 
 from nst_tf import memory, winograd
 from nst_tf.bench import Workload
@@ -87,8 +89,8 @@ class Backend(protocol.Configured):
 
     @property
     def _onednn(self) -> bool:
-        """Whether oneDNN computes the convolutions; TensorFlow takes these words for a yes."""
-        return (self.device, self.dtype) == ("cpu", "float32") and os.environ[ONEDNN].lower() in ("1", "true")
+        """Whether oneDNN computes the convolutions."""
+        return (self.device, self.dtype) == ("cpu", "float32") and has_onednn()
 
     @property
     def _winograd(self) -> bool:
@@ -107,10 +109,10 @@ class Backend(protocol.Configured):
     def switches(self) -> dict[str, int | bool | str]:
         """Return the switches as TensorFlow has them now."""
         return {
-            "threads": tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1,
+            "threads": tf.config.threading.get_intra_op_parallelism_threads() or cpu.count(),
             "tf32": tf.config.experimental.tensor_float_32_execution_enabled(),
             "deterministic": is_op_determinism_enabled(),
-            "onednn": os.environ[ONEDNN],
+            "onednn": has_onednn(),
             "xla": self._xla,
             "winograd": self._winograd,
         }

@@ -10,7 +10,7 @@ from PIL import Image
 import nst
 from nst.cli import main
 from nst_spec import backend as backends
-from nst_spec import cpu, weight_files
+from nst_spec import cpu, weight_files, weights
 from tests.conftest import smooth_image
 
 
@@ -177,6 +177,15 @@ def test_a_backend_that_cannot_be_loaded_says_why(monkeypatch, photo):
     monkeypatch.setitem(sys.modules, "nst_torch.backend", None)
     with pytest.raises(nst.NstError, match=r"backend torch: cannot be loaded .*pip install '\.\[torch\]'"):
         backends.load("torch")
+
+
+def test_an_exported_set_is_adapted_to_as_the_set_itself(photo, painting, tmp_path):
+    weights.export("embedded", tmp_path / "mine.safetensors")
+    losses = [
+        nst.evaluate(photo, painting, backend="reference", size=32, weights=str(chosen)).evaluation.losses.total
+        for chosen in ("embedded", tmp_path / "mine.safetensors")
+    ]
+    assert losses[0] == losses[1]
 
 
 def test_messages_go_where_they_are_told(quick, photo, painting):

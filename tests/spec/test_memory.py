@@ -1,6 +1,7 @@
 """What is done about memory: tiles where the image does not fit, and a shorter history where that is not enough."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from nst_spec import memory, recipe, vgg19
 from nst_spec.losses import Shape
 
-GIB = 2**30
+MIB, GIB = 2**20, 2**30
 quick = settings(max_examples=100, deadline=None, derandomize=True)
 
 
@@ -109,3 +110,29 @@ def test_what_is_free_is_some_of_what_there_is():
     import psutil
 
     assert 0 < memory.free_on_host() <= psutil.virtual_memory().total
+
+
+@pytest.mark.parametrize(
+    ("limits", "free"),
+    [
+        ({"job": 4 * GIB, "job/step": "max"}, 4 * GIB - 70 * MIB),
+        ({"job": 4 * GIB, "job/step": 2 * GIB, "job/step/task": 3 * GIB}, 2 * GIB - 70 * MIB),
+        ({"job/step/task": 0}, 0),
+        ({}, 16 * GIB),
+    ],
+    ids=["of an outer group", "of the tightest group", "none left", "no limit"],
+)
+def test_the_limits_of_all_control_groups_hold(limits, free, tmp_path, monkeypatch):
+    import psutil
+
+    for name in ("job", "job/step", "job/step/task"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "memory.max").write_text(f"{limits.get(name, 'max')}\n")
+        (folder / "memory.current").write_text(f"{100 * MIB}\n")
+        (folder / "memory.stat").write_text(f"anon {60 * MIB}\ninactive_file {30 * MIB}\n")
+    (tmp_path / "own").write_text("0::/job/step/task\n")
+    monkeypatch.setattr(memory, "OWN_GROUP", tmp_path / "own")
+    monkeypatch.setattr(memory, "GROUPS", tmp_path)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=16 * GIB))
+    assert memory.free_on_host() == free

@@ -182,6 +182,9 @@ def test_another_optimizer_begins_with_its_own_defaults():
     [
         ({"colour": 1}, r"unknown key: received 'colour'; accepted: name, source"),
         ({"optimizer.momentum": 1}, r"unknown key: received 'optimizer.momentum'; accepted: kind, lr, history"),
+        ({"optimizer.sgd": 3}, r"unknown key: received 'optimizer.sgd'; accepted: kind, lr, history"),
+        ({"adam": {"lr": 3}}, r"unknown key: received 'adam'; accepted: name, source"),
+        ({"stages": {"1": "relu_1"}}, r"tap: received 'relu_1'; accepted: conv1_1"),
         ({"pooling.sort": 1}, r"unknown key: received 'pooling.sort'; accepted: kind, rounding"),
         ({"optimiser.lr": 1}, r"unknown key: received 'optimiser.lr'; accepted: .*optimizer"),
         ({"optimizer.kind": "rmsprop"}, r"optimizer.kind: received 'rmsprop'; accepted: adam, lbfgs, sgd"),
@@ -252,12 +255,12 @@ def test_a_recipe_file_is_found_beside_the_one_based_on_it(tmp_path, monkeypatch
 def test_files_that_a_recipe_names_are_found_beside_it(tmp_path, monkeypatch):
     folder = tmp_path / "recipes"
     folder.mkdir()
-    text = 'source = "me"\nbased_on = "gatys2016"\nweights = "mine.npz"\ninit = {kind = "file", file = "start.jpg"}\n'
-    (folder / "first.toml").write_text(text)
+    text = 'source = "me"\nbased_on = "gatys2016"\nweights = "mine.npz"\ninit = {kind = "file", file = "start"}\n'
+    (folder / "first.toml").write_text(text, encoding="utf-8-sig")  # as editors on Windows do
     (folder / "second.toml").write_text('source = "me"\nbased_on = "first.toml"\n')
     monkeypatch.chdir(tmp_path)
     second = recipe.load("recipes/second.toml")
-    assert [Path(name) for name in (second.weights, second.init.file)] == [folder / "mine.npz", folder / "start.jpg"]
+    assert [Path(name) for name in (second.weights, second.init.file)] == [folder / "mine.npz", folder / "start"]
 
 
 @pytest.mark.parametrize("based_on", ["3", '"own.toml"', '"own"'])

@@ -1,5 +1,6 @@
 """Weight sets: every file format, the hash, random weights, and which preprocessing feeds the network."""
 
+import dataclasses
 import hashlib
 import importlib.util
 import json
@@ -402,6 +403,16 @@ def test_a_file_s_name_may_be_as_long_as_names_can_be(tmp_path):
     target = tmp_path / ("n" * 243 + ".safetensors")
     weights.export("embedded", target)
     assert weights.load(str(target)).sha256 == weights.load("embedded").sha256
+
+
+@pytest.mark.parametrize("name", ["embedded", "random"])
+def test_a_set_is_known_whatever_file_it_came_from(name, tmp_path):
+    weights.export(name, tmp_path / "mine.safetensors")
+    exported = weights.load(str(tmp_path / "mine.safetensors"))
+    assert exported.name == str(tmp_path / "mine.safetensors")
+    assert weights.known_as(exported) == name
+    other = weights.random_weights(NARROW)
+    assert weights.known_as(dataclasses.replace(other, name="mine")) == "mine"
 
 
 def test_full_width_random_weights_are_pinned():

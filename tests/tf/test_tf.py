@@ -134,7 +134,23 @@ with nst_tf.importing():
 def test_what_the_environment_says_of_onednn_stands(monkeypatch):
     monkeypatch.setenv(nst_tf.ONEDNN, "0")
     loaded = backends.load("tf", fast=True)
-    assert loaded.switches()["onednn"] == "0"
+    assert loaded.switches()["onednn"] is False
+
+
+def test_the_switches_are_tensorflows_own_where_it_was_there_first():
+    code = """
+import os, sys
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
+import tensorflow
+del os.environ["TF_ENABLE_ONEDNN_OPTS"]
+from nst_spec import backend
+found = backend.load("tf", device="cpu", fast=True).switches()
+print(found["onednn"], found["xla"], found["threads"] if hasattr(os, "sched_setaffinity") else 1)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False", "1"]
 
 
 def test_tensorflow_starts_without_chatter():
