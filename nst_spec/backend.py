@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Literal, Protocol, TypeVar, cast, get_args
+from typing import Any, Literal, Protocol, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,6 @@ from nst_spec.recipe import Optimizer, Recipe
 from nst_spec.weights import WeightSet
 
 Image = NDArray[np.floating]
-Tensor = TypeVar("Tensor")
-"""A backend's own arrays."""
 DType = Literal["float32", "float64"]
 DTYPES: tuple[DType, ...] = get_args(DType)
 Precision = Literal["fp32", "tf32", "bf16"]
@@ -87,7 +85,7 @@ class Losses:
 
     @classmethod
     def of(cls, recipe: Recipe, values: Sequence[float]) -> "Losses":
-        """Return the losses for the terms' values, in the order of `term_names`."""
+        """Return the losses for the terms' values: the content taps, the style taps, the total variation."""
         content = dict(zip(recipe.content.taps, values, strict=False))
         style = dict(zip(recipe.style.taps, values[len(content) :], strict=False))
         sums = math.fsum(content.values()), math.fsum(style.values()), values[-1]
@@ -103,27 +101,6 @@ class Losses:
         if not math.isfinite(self.tv):
             return "the total variation"
         return None if math.isfinite(self.total) else "the total loss"
-
-
-def terms_by_tap(
-    recipe: Recipe,
-    features: Iterable[tuple[str, Tensor]],
-    content_term: Callable[[str, Tensor], Tensor],
-    style_term: Callable[[str, Tensor], tuple[Tensor, Tensor]],
-) -> tuple[list[Tensor], dict[str, Tensor]]:
-    """Return the content and style terms, in the order of `Losses.of`, and the Gram matrices by tap.
-
-    A term is formed as soon as its features are there: the way back goes in the opposite order, and would otherwise
-    begin with the gradients of all terms, and hold each until it comes by the tap. `content_term` makes a term of a tap
-    and its features, `style_term` a term and the Gram matrix.
-    """
-    content, style, grams = {}, {}, {}
-    for tap, feature in features:
-        if tap in recipe.content.taps:
-            content[tap] = content_term(tap, feature)
-        if tap in recipe.style.taps:
-            style[tap], grams[tap] = style_term(tap, feature)
-    return [*(content[tap] for tap in recipe.content.taps), *(style[tap] for tap in recipe.style.taps)], grams
 
 
 @dataclass(frozen=True)
@@ -341,19 +318,14 @@ class Configured:
         needs = memory.Needs(
             recipe,
             problem.weights.widths,
-            _size(problem.content),
-            _size(problem.style),
+            problem.content.shape[:2],
+            problem.style.shape[:2],
             np.dtype(self.dtype).itemsize,
             [problem.shape(tap, problem.content) for tap in recipe.content.taps],
             workspace,
             on_gpu=self.device != "cpu",
         )
         return memory.plan(needs, self.tile if tile is None else tile, free)
-
-
-def _size(image: Image) -> tuple[int, int]:
-    height, width = image.shape[:2]
-    return height, width
 
 
 def load(name: str | None = None, **settings: Any) -> Backend:

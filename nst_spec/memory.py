@@ -194,8 +194,10 @@ def _gibibytes(count: int) -> str:
 
 
 def free_on_host() -> int:
-    """Return the bytes of main memory that this process may still take: what is there, or the least of its control
-    groups' limits (Linux' cgroup v2)."""
+    """Return the bytes of main memory that this process may still take.
+
+    That is what is there, or the least of its control groups' limits (Linux' cgroup v2).
+    """
     free = int(psutil.virtual_memory().available)
     try:
         path = OWN_GROUP.read_text().partition("0::/")[2].strip()

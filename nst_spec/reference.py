@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from nst_spec import backend as protocol
 from nst_spec import losses, preprocessing, tiles, vgg19
+from nst_spec import recipe as recipes
 from nst_spec.errors import NstError
 from nst_spec.memory import Plan
 from nst_spec.optimizers import optimizer_for
@@ -189,12 +190,12 @@ class Objective:
 
 
 class Descent:
-    """One optimisation: the variable, its gradient, the optimiser and the kept image."""
+    """One optimisation: the variable, its gradient, the optimiser and the kept image; backend.AdaptableDescent."""
 
     def __init__(self, objective: Objective, image: protocol.Image) -> None:
         self.objective = objective
         self.variable = np.array(objective.to_space(np.asarray(image, np.float64)))
-        self.optimizer = optimizer_for(objective.recipe.optimizer)
+        self.optimize_by(objective.recipe.optimizer)
         self.box = preprocessing.box(objective.recipe.space)
         self.gradient = np.zeros_like(self.variable)
         self.best = self.variable
@@ -214,6 +215,14 @@ class Descent:
     def place(self, image: protocol.Image) -> None:
         """Go on from another image, the optimiser's state as it is."""
         self.variable = np.array(self.objective.to_space(np.asarray(image, np.float64)))
+
+    def judge_by(self, objective: Objective) -> None:
+        """Go on with another objective, image and optimiser's state as they are."""
+        self.objective = objective
+
+    def optimize_by(self, settings: recipes.Optimizer) -> None:
+        """Go on with another optimiser, which begins anew."""
+        self.optimizer = optimizer_for(settings)
 
     def keep(self) -> None:
         """Remember the current image."""

@@ -1,15 +1,13 @@
 """Image to terms, total loss and gradient; targets computed once, the network cut at the deepest tap."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
 from nst_spec import backend as protocol
-from nst_spec import losses as spec
-from nst_spec import preprocessing, vgg19
+from nst_spec import preprocessing, terms, vgg19
 from nst_spec import recipe as recipes
 from nst_spec.memory import Plan
 from nst_tf import losses
@@ -34,23 +32,6 @@ class PixelMap:
     def pull_back(self, gradient: tf.Tensor) -> tf.Tensor:
         """Map a gradient by the target to one by the source."""
         return tf.gather(gradient * self.scale, np.argsort(self.affine.order), axis=-1)
-
-
-@dataclass(frozen=True)
-class ContentTarget:
-    """Features to match at a tap, tile by tile where tiled, and the factor of the term, the tap's weight included."""
-
-    features: tf.Tensor | tuple[tf.Tensor, ...]
-    factor: float
-
-
-@dataclass(frozen=True)
-class StyleTarget:
-    """Gram matrix to match at a tap, the divisor of the image's own, and the factor, the tap's weight included."""
-
-    gram: tf.Tensor
-    divisor: float
-    factor: float
 
 
 class Objective:
@@ -91,30 +72,13 @@ class Objective:
                 xla=xla,
                 winograd=winograd,
             )
-            # One coefficient per term, in the order of Losses.of: the total is their dot product.
-            alpha, beta, tv_weight = recipe.term_weights
-            coefficients = [alpha] * len(recipe.content.taps) + [beta] * len(recipe.style.taps) + [tv_weight]
-            self.coefficients = tf.constant(coefficients, dtype)
+            self.coefficients = tf.constant(terms.coefficients(recipe), dtype)
             self._set_targets(problem)
 
     def _set_targets(self, problem: protocol.Problem) -> None:
-        recipe = self.recipe
-        content = self.content_features(self.variable(problem.content))
-        self.content_targets: dict[str, ContentTarget] = {}
-        for tap, weight in recipe.content.taps.items():
-            features, energy = content[tap]
-            factor = spec.content_factor(recipe.content.term, problem.shape(tap, problem.content), energy)
-            self.content_targets[tap] = ContentTarget(features, weight * factor)
-        of_style, of_image = (
-            {tap: spec.gram_divisor(recipe.style.gram, problem.shape(tap, image)) for tap in recipe.style.taps}
-            for image in (problem.style, problem.content)
-        )
-        grams = self.grams(self.variable(problem.style), of_style)
-        self.style_targets: dict[str, StyleTarget] = {}
-        for tap, weight in recipe.style.taps.items():
-            energy = float(tf.reduce_sum(tf.square(grams[tap])))
-            factor = spec.style_factor(recipe.style.term, problem.shape(tap, problem.content), energy)
-            self.style_targets[tap] = StyleTarget(grams[tap], of_image[tap], weight * factor)
+        self.content_targets = terms.content_targets(problem, self.content_features(self.variable(problem.content)))
+        grams = self.grams(self.variable(problem.style), terms.gram_divisors(problem, problem.style))
+        self.style_targets = terms.style_targets(problem, grams, lambda gram: float(tf.reduce_sum(tf.square(gram))))
 
     def content_features(self, image: tf.Tensor) -> dict[str, tuple[tf.Tensor | tuple[tf.Tensor, ...], float]]:
         """Return the variable's features at the content taps, each with its energy, the sum of its squares."""
@@ -149,9 +113,9 @@ class Objective:
         self, features: Iterable[tuple[str, tf.Tensor]], variable: tf.Tensor
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Return the terms' values, in the order of Losses.of, and the Gram matrices, from the features by tap."""
-        terms, grams = protocol.terms_by_tap(self.recipe, features, self._content_term, self._style_term)
+        values, grams = terms.by_tap(self.recipe, features, self._content_term, self._style_term)
         tv = losses.total_variation(variable, self.recipe.tv.form)
-        return tf.stack([*terms, tv]), grams
+        return tf.stack([*values, tv]), grams
 
     def _content_term(self, tap: str, features: tf.Tensor) -> tf.Tensor:
         target = self.content_targets[tap]

@@ -8,7 +8,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from nst_spec import backend as protocol
-from nst_spec import tiles
+from nst_spec import terms, tiles
 from nst_spec.errors import NstError
 from nst_spec.memory import Plan
 from nst_tf import losses
@@ -151,8 +151,8 @@ class TiledObjective(Objective):
         with tf.device(self.device), tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(crop)
             owned = self._cut(crop, bounds, self.network.taps)
-            terms, own = protocol.terms_by_tap(self.recipe, owned, content_term, style_term)
-            values = tf.stack(terms)
+            parts, own = terms.by_tap(self.recipe, owned, content_term, style_term)
+            values = tf.stack(parts)
             total = tf.tensordot(values, self.coefficients[:-1], axes=1)
         return values, tape.gradient(total, crop), own
 

@@ -1,7 +1,6 @@
 """Image to terms, total loss and gradient; targets computed once, the network cut at the deepest tap."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nst_spec import backend as protocol
-from nst_spec import losses as spec
-from nst_spec import preprocessing
+from nst_spec import preprocessing, terms
 from nst_spec import recipe as recipes
 from nst_spec.memory import Plan
 from nst_torch import losses
@@ -37,23 +35,6 @@ class PixelMap:
     def pull_back(self, gradient: Tensor) -> Tensor:
         """Map a gradient by the target to one by the source."""
         return (gradient * self.scale).index_select(1, self.order.argsort())
-
-
-@dataclass(frozen=True)
-class ContentTarget:
-    """Features to match at a tap, tile by tile where tiled, and the factor of the term, the tap's weight included."""
-
-    features: Tensor | tuple[Tensor, ...]
-    factor: float
-
-
-@dataclass(frozen=True)
-class StyleTarget:
-    """Gram matrix to match at a tap, the divisor of the image's own, and the factor, the tap's weight included."""
-
-    gram: Tensor
-    divisor: float
-    factor: float
 
 
 class Recorded:
@@ -118,31 +99,14 @@ class Objective:
             device=device,
             winograd=winograd,
         )
-        # One coefficient per term, in the order of Losses.of: the total is their dot product.
-        alpha, beta, tv_weight = recipe.term_weights
-        coefficients = [alpha] * len(recipe.content.taps) + [beta] * len(recipe.style.taps) + [tv_weight]
-        self.coefficients = self.like.new_tensor(coefficients)
+        self.coefficients = self.like.new_tensor(terms.coefficients(recipe))
         with torch.no_grad():
             self._set_targets(problem)
 
     def _set_targets(self, problem: protocol.Problem) -> None:
-        recipe = self.recipe
-        content = self.content_features(self.variable(problem.content))
-        self.content_targets: dict[str, ContentTarget] = {}
-        for tap, weight in recipe.content.taps.items():
-            features, energy = content[tap]
-            factor = spec.content_factor(recipe.content.term, problem.shape(tap, problem.content), energy)
-            self.content_targets[tap] = ContentTarget(features, weight * factor)
-        of_style, of_image = (
-            {tap: spec.gram_divisor(recipe.style.gram, problem.shape(tap, image)) for tap in recipe.style.taps}
-            for image in (problem.style, problem.content)
-        )
-        grams = self.grams(self.variable(problem.style), of_style)
-        self.style_targets: dict[str, StyleTarget] = {}
-        for tap, weight in recipe.style.taps.items():
-            energy = float(grams[tap].square().sum())
-            factor = spec.style_factor(recipe.style.term, problem.shape(tap, problem.content), energy)
-            self.style_targets[tap] = StyleTarget(grams[tap], of_image[tap], weight * factor)
+        self.content_targets = terms.content_targets(problem, self.content_features(self.variable(problem.content)))
+        grams = self.grams(self.variable(problem.style), terms.gram_divisors(problem, problem.style))
+        self.style_targets = terms.style_targets(problem, grams, lambda gram: float(gram.square().sum()))
 
     def content_features(self, image: Tensor) -> dict[str, tuple[Tensor | tuple[Tensor, ...], float]]:
         """Return the variable's features at the content taps, each with its energy, the sum of its squares."""
@@ -161,9 +125,9 @@ class Objective:
 
     def terms(self, features: Iterable[tuple[str, Tensor]], variable: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the terms' values, in the order of Losses.of, and the Gram matrices, from the features by tap."""
-        terms, grams = protocol.terms_by_tap(self.recipe, features, self._content_term, self._style_term)
+        values, grams = terms.by_tap(self.recipe, features, self._content_term, self._style_term)
         tv = losses.total_variation(variable, self.recipe.tv.form)
-        return torch.stack([*terms, tv]), grams
+        return torch.stack([*values, tv]), grams
 
     def _content_term(self, tap: str, features: Tensor) -> Tensor:
         target = self.content_targets[tap]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nst_spec import backend as protocol
-from nst_spec import heap, tiles
+from nst_spec import heap, terms, tiles
 from nst_spec.errors import NstError
 from nst_spec.memory import Plan
 from nst_torch import losses
@@ -115,8 +115,8 @@ class TiledObjective(Objective):
             return losses.squared_error(whole, target.gram, target.factor), gram
 
         owned = self.owned(crop, piece, self.network.taps)
-        terms, own = protocol.terms_by_tap(self.recipe, owned, content_term, style_term)
-        values = torch.stack(terms)
+        parts, own = terms.by_tap(self.recipe, owned, content_term, style_term)
+        values = torch.stack(parts)
         (share,) = torch.autograd.grad(values @ self.coefficients[:-1], crop)
         return values.detach(), share, {tap: gram.detach() for tap, gram in own.items()}
 

@@ -4,11 +4,13 @@ import ast
 import importlib.util
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
 
 from nst_spec import backend as backends
+from tests.conftest import make_problem, smooth_image
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path.name for path in (ROOT / "nst_torch").glob("*.py"))
@@ -70,6 +72,21 @@ def test_public_names_parameters_and_defaults_agree(name):
     differing = {key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)}
     assert differing == ALLOWED.get(name, set())
     assert ours
+
+
+@pytest.mark.parametrize("name", backends.installed())
+def test_a_backend_has_what_the_protocol_promises(name, narrow_weights):
+    image = smooth_image(24, 24, 1)
+    backend = backends.load(name, dtype="float64")
+    objective = backend.objective(make_problem("udacity2018", narrow_weights, image, image))
+    for kept, promise in (
+        (backend, backends.Backend),
+        (objective, backends.Objective),
+        (objective.descent(image), backends.AdaptableDescent),
+    ):
+        promised = {*dir(promise), *typing.get_type_hints(promise)}
+        missing = {name for name in promised if not name.startswith("_") and not hasattr(kept, name)}
+        assert not missing, promise.__name__
 
 
 def imported(module):
