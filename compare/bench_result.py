@@ -12,7 +12,7 @@ from compare.facts import differing, recipe_facts
 from compare.machine import Machine
 from compare.trace import Environment, Weights
 from nst_spec import recipe as recipes
-from nst_spec.errors import NstError, reason
+from nst_spec.errors import NstError, first_problem, reason
 
 PIECES = ("step", "bare", "tutorial", "matrix")
 """What is timed in every round of a case without tiles."""
@@ -210,11 +210,7 @@ def read(path: Path) -> Result:
     try:
         return Result.model_validate_json(path.read_text("utf-8"))
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"])) or "the file"
-        raise NstError(
-            f"{path}: expected a result as nst bench --json prints it: {where}: {problem['msg'].lower()}"
-        ) from None
+        raise NstError(f"{path}: expected a result as nst bench --json prints it: {first_problem(error)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise NstError(f"{path}: expected a result as nst bench --json prints it ({reason(error)})") from error
 

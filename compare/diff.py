@@ -13,6 +13,7 @@ from compare.facts import differing, recipe_facts
 from compare.tolerances import TOLERANCES, Quantity
 from compare.trace import Array, Environment, Trace
 from nst_spec import losses
+from nst_spec.backend import finite_or_none
 from nst_spec.errors import NstError
 from nst_spec.recipe import Recipe
 
@@ -183,7 +184,7 @@ def relative(received: Array, expected: Array) -> float | None:
     expected = expected.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         difference = float(np.linalg.norm(received.astype(np.float64) - expected))
-        return _finite(_over(difference, float(np.linalg.norm(expected))))
+        return finite_or_none(_over(difference, float(np.linalg.norm(expected))))
 
 
 def profile_of(a: Trace, b: Trace) -> str:
@@ -243,10 +244,6 @@ def _over(difference: float, norm: float) -> float:
     return difference / norm if norm else 0.0 if difference == 0.0 else math.inf
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
 def _layers(a: Trace, b: Trace, profile: str) -> list[Layer]:
     found = []
     flipped = False
@@ -284,7 +281,10 @@ def _of_layer(a: Trace, b: Trace, kind: str, layer: str) -> float | None:
     # Mean and deviation of the whole map tell what the samples may miss; both are judged beside the map's own size.
     ours, theirs = (trace.arrays[f"facts/{kind}/{layer}"] for trace in (a, b))
     size = float(np.hypot(theirs[0], theirs[1]))
-    errors = (of_values, *(_finite(_over(abs(float(x - y)), size)) for x, y in zip(ours[:2], theirs[:2], strict=True)))
+    errors = (
+        of_values,
+        *(finite_or_none(_over(abs(float(x - y)), size)) for x, y in zip(ours[:2], theirs[:2], strict=True)),
+    )
     return None if None in errors else max(error for error in errors if error is not None)
 
 
@@ -313,8 +313,15 @@ def _energies(trace: Trace, kind: str) -> dict[str, float]:
 
 
 def _term(a: Trace, b: Trace, name: str, energy: float, profile: str) -> Measure:
-    ours, theirs = a.scalar(name), b.scalar(name)
-    return _measure(_finite(_over(abs(ours - theirs), max(abs(theirs), energy))), profile, "term")
+    return _of_term(a.scalar(name), b.scalar(name), energy, profile)
+
+
+def _of_term(ours: float, theirs: float, energy: float, profile: str) -> Measure:
+    return _measure(finite_or_none(_over(abs(ours - theirs), max(abs(theirs), energy))), profile, "term")
+
+
+FIRST_LOSS = "loss of the run's first step"
+"""How a reader is told of it, among the totals."""
 
 
 def _totals(a: Trace, b: Trace, profile: str) -> dict[str, Measure]:
@@ -326,7 +333,13 @@ def _totals(a: Trace, b: Trace, profile: str) -> dict[str, Measure]:
         "total/style": style,
         "total/loss": losses.total_loss(content, style, b.scalar("term/tv"), recipe.term_weights),
     }
-    return {name.partition("/")[2]: _term(a, b, name, energy, profile) for name, energy in energies.items()}
+    found = {name.partition("/")[2]: _term(a, b, name, energy, profile) for name, energy in energies.items()}
+    runs = [run for trace in (a, b) if (run := trace.arrays.get("run/loss")) is not None and run.size]
+    if len(runs) == 2:
+        # A run's losses decide what it keeps; they are of another function than the judged image's. Only the first are
+        # of the same image.
+        found[FIRST_LOSS] = _of_term(float(runs[0][0]), float(runs[1][0]), energies["total/loss"], profile)
+    return found
 
 
 def _trajectory(a: Trace, b: Trace, profile: str) -> Trajectory | None:
@@ -398,7 +411,7 @@ def _nudged_distance(trace: Trace, units: int, image: str) -> float | None:
 
 
 def _losses(trace: Trace) -> list[float | None]:
-    return [_finite(loss) for loss in trace.arrays["run/loss"].tolist()]
+    return [finite_or_none(loss) for loss in trace.arrays["run/loss"].tolist()]
 
 
 def _failures(

@@ -179,7 +179,9 @@ def _total(a: Trace, b: Trace, where: str) -> str | None:
                     expected = f"{used!r} in {b.header.recipe['space']!r}"
                     return f"the total variation is that of form {form!r} in space {space!r}, expected {expected} (T2)"
         return "the total variation has another form, or another pixel space (T2)"
-    return "every term agrees: alpha, beta or the total variation's weight is another"
+    if where == "loss":
+        return "every term agrees: alpha, beta or the total variation's weight is another"
+    return "the judged image's loss agrees: what a run evaluates, or where it starts, is another"
 
 
 def _slope(a: Trace, b: Trace, where: str) -> str | None:

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from nst_spec.errors import NstError, install, reason
 from nst_spec.messages import Say
 
+MODULE = ("-P", "-m", "nst")
+"""What runs nst by an interpreter; without -P a `compare.py` or `random.py` in the user's folder would be taken."""
+
 
 def run(python: str, arguments: Sequence[str], backend: str, say: Say) -> None:
     """Run `nst` with the arguments by an interpreter, passing on what it says.
@@ -16,7 +19,7 @@ def run(python: str, arguments: Sequence[str], backend: str, say: Say) -> None:
     """
     try:
         process = subprocess.Popen(
-            [python, "-m", "nst", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            [python, *MODULE, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
     except OSError as error:
         raise NstError(f"{backend}: cannot run {python} ({reason(error)})") from error

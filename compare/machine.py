@@ -34,10 +34,14 @@ class Machine(BaseModel):
 
 def describe() -> Machine:
     """Return this machine."""
-    system = f"{platform.system()} {platform.machine()}"
     numbers = cpu.fact("cpu family"), cpu.fact("model")
     model = "family {}, model {}".format(*numbers) if all(numbers) else None
-    return Machine(processor=_processor(), cpus=cpu.count(), system=system, model=model)
+    return Machine(processor=_processor(), cpus=cpu.count(), system=system(), model=model)
+
+
+def system() -> str:
+    """Return the operating system's name and the processor's kind."""
+    return f"{platform.system()} {platform.machine()}"
 
 
 def _processor() -> str:

@@ -2,10 +2,12 @@
 
 import platform
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from compare import machine
 from compare.trace import Array, Environment, Header, Trace, sample
 from nst_spec import generator, images, reference, run
 from nst_spec import recipe as recipes
@@ -64,13 +66,20 @@ def record(
     header = Header(
         environment=environment(backend, version),
         recipe=recipes.as_record(recipe),
-        **inputs.record(),
+        **_encodable(inputs.record()),
         pixels={name: images.sha256_of_pixels(arrays[name]) for name in PIXELS if name in arrays},
         content_size=stage.canvas_size,
         style_size=stage.style_size,
         shapes={layer: output.shape for layer, output in passes.outputs.items()},
     )
     return Trace(header, arrays)
+
+
+def _encodable(named: Any) -> Any:
+    # A file's name of bytes that are no UTF-8 has no JSON.
+    if isinstance(named, dict):
+        return {key: _encodable(value) for key, value in named.items()}
+    return named.encode("utf-8", "backslashreplace").decode() if isinstance(named, str) else named
 
 
 def _blend(problem: Problem, inputs: Inputs, seed: int) -> Array:
@@ -91,7 +100,7 @@ def environment(backend: Backend, version: str) -> Environment:
         precision=backend.precision,
         versions={"python": platform.python_version(), "numpy": np.__version__} | backend.versions(),
         switches=backend.switches(),
-        system=f"{platform.system()} {platform.machine()}",
+        system=machine.system(),
         nst=version,
     )
 

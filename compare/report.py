@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
-from compare.diff import Comparison, First, Layer, Result, Trajectory, limit_text
+from compare.diff import FIRST_LOSS, Comparison, First, Layer, Result, Trajectory, limit_text
 from compare.tolerances import TOLERANCES
 from compare.trace import Array, Environment, Trace
 from nst_spec import images
@@ -45,7 +45,13 @@ COLUMNS = (
 SLOPE = Column("slope", "gradient by the layer", "gradient by")
 """The one kind of error whose limit depends on the layer."""
 
-TOTALS = {"tv": "total variation", "content": "content loss", "style": "style loss", "loss": "total loss"}
+TOTALS = {
+    "tv": "total variation",
+    "content": "content loss",
+    "style": "style loss",
+    "loss": "total loss",
+    FIRST_LOSS: FIRST_LOSS,
+}
 
 SMALL = 256
 """The width in pixels below which a picture's pixels are shown as squares."""

@@ -35,11 +35,12 @@ from safetensors import SafetensorError, safe_open
 
 from nst_spec import generator, weight_files
 from nst_spec import recipe as recipes
-from nst_spec.errors import NstError
+from nst_spec.errors import NstError, first_problem
 from nst_spec.losses import Shape
 
 FORMAT: Literal[1] = 1
 METADATA_KEY = "nst-trace"
+RUN_IMAGE = "run/image/"
 SAMPLES = 2**14
 """Values kept of a layer that has more."""
 
@@ -150,9 +151,37 @@ def write(path: Path, trace: Trace) -> None:
 
 
 def read(path: Path) -> Trace:
-    """Read a trace; raises NstError when the file cannot be read, is no trace, or is of another format."""
+    """Read a trace; raises NstError when the file cannot be read, is no whole trace, or is of another format."""
     with _opened(path) as (file, header):
-        return Trace(header, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (not a mapping)
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    for name, shapes in _expected(header).items():
+        received = arrays[name].shape if name in arrays else "nothing"
+        if received not in shapes:
+            accepted = " or ".join(map(str, shapes))
+            raise NstError(f"{path}: the trace is damaged: {name}: expected an array {accepted}, received {received}")
+    for name in arrays:
+        if name.startswith(RUN_IMAGE) and not name.removeprefix(RUN_IMAGE).isdecimal():
+            raise NstError(f"{path}: the trace is damaged: {name}: expected the number of a step")
+    return Trace(header, arrays)
+
+
+def _expected(header: Header) -> dict[str, list[tuple[int, ...]]]:
+    """Return the arrays that every trace has, each with the shapes that it may have."""
+    width, height = header.content_size
+    image = (height, width, 3)
+    found: dict[str, list[tuple[int, ...]]] = {"gradient": [image], "image": [image], "term/tv": [()]}
+    found |= {f"total/{kind}": [()] for kind in ("content", "style", "loss")}
+    for layer, shape in header.shapes.items():
+        for kind in ("output", "slope"):
+            found[f"{kind}/{layer}"] = [shape, (min(math.prod(shape), SAMPLES),)]
+            found[f"facts/{kind}/{layer}"] = [(3,)]
+    for kind in ("content", "style"):
+        for tap in header.recipe[kind]["taps"]:
+            found |= {f"term/{kind}/{tap}": [()], f"energy/{kind}/{tap}": [()]}
+    for tap in header.recipe["style"]["taps"]:
+        channels = header.shapes[tap][-1]
+        found |= {f"{matrix}/{tap}": [(channels, channels)] for matrix in ("gram", "target")}
+    return found
 
 
 def read_header(path: Path) -> Header:
@@ -177,6 +206,8 @@ def _header(path: Path, text: str | None) -> Header:
     try:
         return Header.model_validate_json(text)
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"]))
-        raise NstError(f"{path}: the trace's header is damaged: {where}: {problem['msg']}") from None
+        if error.errors()[0]["loc"] == ("format",):
+            raise NstError(
+                f"{path}: written by another version of nst, in a format that this one does not read"
+            ) from None
+        raise NstError(f"{path}: the trace's header is damaged: {first_problem(error)}") from None

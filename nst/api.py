@@ -1,6 +1,5 @@
 """The Python API: `stylize` makes a picture, `evaluate` judges one."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from nst_spec import backend as backends
 from nst_spec import images, run
 from nst_spec import recipe as recipes
 from nst_spec import weights as weight_sets
-from nst_spec.backend import Evaluation
+from nst_spec.backend import Evaluation, finite_or_none
 from nst_spec.errors import NstError
 from nst_spec.memory import Plan
 from nst_spec.messages import Say, to_stderr
@@ -265,8 +264,3 @@ def evaluate(
     evaluation = objective.evaluate(pixels.astype(prepared.backend.dtype))
     record = prepared.record() | {"tile": objective.plan.tile}
     return Judgement(evaluation, prepared.recipe, record, width, height)
-
-
-def finite_or_none(value: float) -> float | None:
-    """Return the value, or None where JSON has no number for it."""
-    return value if math.isfinite(value) else None

@@ -1,5 +1,6 @@
 """The command line. Nothing heavy is imported before a command needs it."""
 
+import io
 import json
 import os
 import sys
@@ -15,6 +16,7 @@ from nst.cli_bench import bench, measure
 from nst.cli_compare import compare, diff, trace
 from nst.cli_options import (
     backend_option,
+    check_kept,
     check_new,
     keywords,
     machine_options,
@@ -35,6 +37,10 @@ INTERRUPTED = 130
 MAIN_JOB = "stylize"
 
 
+class ReaderGone(Exception):
+    """Whoever read our output has gone (`nst recipes | head`)."""
+
+
 class FrontDoor(click.Group):
     """A group whose main job needs no name: `nst photo.jpg painting.jpg` is `nst stylize photo.jpg painting.jpg`."""
 
@@ -49,6 +55,13 @@ class FrontDoor(click.Group):
                 raise click.UsageError(f"no such command or photo: {args[0]} (did you mean {guess}?)", ctx)
             args = [MAIN_JOB, *args]
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; raises ReaderGone in place of an error that click would end the process for, with code 1."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ReaderGone from error
 
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
@@ -69,11 +82,8 @@ def cli(debug: bool) -> None:
 def _check_output(output: Path, inputs: Sequence[str | Path | None], bits: int, force: bool) -> None:
     """Check before a long run that its picture can be written, and that it would not replace one of its inputs."""
     from nst_spec import images
-    from nst_spec.errors import NstError
 
-    for path in inputs:
-        if path and os.path.exists(path) and os.path.exists(output) and os.path.samefile(path, output):
-            raise NstError(f"{output}: is one of the run's own inputs; choose another name for the picture")
+    check_kept(output, inputs)
     images.check_writable(output, bits=bits, force=force)
 
 
@@ -120,14 +130,16 @@ def stylize_command(
 
     bits = bits or DEFAULT_BITS
     output = output or Path(f"{Path(content).stem}-{Path(style).stem}.png")
-    _check_output(output, [content, style, given["init"]], bits, force)
+    inputs = [content, style, given["init"], given["weights"], given["recipe"]]
+    _check_output(output, inputs, bits, force)
     prepared = prepare(content, style, **{**PAINTING, **keywords(given, quiet=quiet)})
-    _paint(prepared, output, bits=bits, force=force, save_every=save_every, quiet=quiet)
+    _paint(prepared, output, inputs, bits=bits, force=force, save_every=save_every, quiet=quiet)
 
 
 def _paint(
     prepared: "Prepared",
     output: Path,
+    inputs: Sequence[str | Path | None],
     *,
     bits: int,
     force: bool,
@@ -135,15 +147,17 @@ def _paint(
     quiet: bool,
     steps: int | None = None,
 ) -> None:
-    """Run, show and save; after `steps` steps, if given, the run ends as if it had been asked to."""
+    """Run, show and save, but over none of the `inputs`; after `steps` steps, if given, the run ends as if asked to."""
     from nst.api import paint
     from nst.progress import Display, Interrupt, Saver
     from nst_spec import images
     from nst_spec.run import ON_REQUEST, plan
 
-    inputs = prepared.inputs
-    images.check_fits(output, *plan(prepared.recipe, inputs.content, inputs.style)[-1].content_size)
+    finest = plan(prepared.recipe, prepared.inputs.content, prepared.inputs.style)[-1]
+    images.check_fits(output, *finest.content_size)
     saver = Saver(output, save_every, prepared, to_stderr, bits=bits, force=force)
+    for path in saver.paths():
+        check_kept(path, inputs)
 
     def on_step(progress: "Progress") -> bool:
         display(progress)
@@ -184,11 +198,12 @@ def demo(
         raise not_accepted("--style-image", style_name, examples.STYLES)
     output = output or Path("nst-demo.png")
     bits = bits or DEFAULT_BITS
-    _check_output(output, [], bits, force)
+    inputs = [given["init"], given["weights"], given["recipe"]]
+    _check_output(output, inputs, bits, force)
     options = keywords(given | {"offline": True}, quiet=quiet)
     options["settings"] = DEMO | options["settings"]
     prepared = prepare(examples.CONTENT, examples.STYLES[style_name], **{**PAINTING, **options})
-    _paint(prepared, output, bits=bits, force=force, save_every=save_every, quiet=quiet)
+    _paint(prepared, output, inputs, bits=bits, force=force, save_every=save_every, quiet=quiet)
 
 
 DEMO = {"size.pixels": 384}
@@ -214,6 +229,7 @@ def evaluate(
 
     if save_arrays:
         check_new(save_arrays, force)
+        check_kept(save_arrays, [content, style, image, given["init"], given["weights"], given["recipe"]])
     judgement = api.evaluate(content, style, image, **keywords(given))
     if save_arrays:
         report.save_arrays(save_arrays, judgement.evaluation)
@@ -352,6 +368,7 @@ def info(picture: str, as_json: bool) -> None:
 @click.option("--weights", help="Where the weights are now, if they came from a file.")
 @click.option("--backend", help="Another backend than the recorded one.")
 @click.option("--device", help="Another device than the recorded one.")
+@click.option("--precision", help="Another precision than the recorded one.")
 @click.option("--threads", type=int, help="CPU threads.")
 @tile_option
 @click.option("--offline", is_flag=True, help="Never download.")
@@ -372,10 +389,11 @@ def rerun(
     path = Path(picture)
     output = output or path.with_name(f"{path.stem}-rerun{path.suffix}")
     bits = bits or min(recorded_bits(path), images.most_bits(output))
-    _check_output(output, [path, given["content"], given["style"], given["start"]], bits, force)
+    inputs = [path, given["content"], given["style"], given["start"], given["weights"]]
+    _check_output(output, inputs, bits, force)
     options = {name: value for name, value in given.items() if value is not None}
     prepared, steps = prepare_again(path, say=say(quiet), warn=to_stderr, **options)
-    _paint(prepared, output, bits=bits, force=force, save_every=save_every, quiet=quiet, steps=steps)
+    _paint(prepared, output, inputs, bits=bits, force=force, save_every=save_every, quiet=quiet, steps=steps)
 
 
 for command in (trace, diff, compare, bench, measure):
@@ -389,6 +407,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     # A shell may have closed them (`>&-`).
     sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be of bytes that the terminal has not
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     # Accepted anywhere, since it is wanted after the fact.
@@ -406,10 +426,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         to_stderr(f"{mistake.format_message().rstrip('.')}{f' ({context.command_path} --help)' if context else ''}")
         return USER_ERROR
     except (KeyboardInterrupt, click.Abort):
-        click.echo("nst: interrupted", err=True)
+        to_stderr("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has gone (`nst recipes | head`); that is no error of ours.
+    except (ReaderGone, BrokenPipeError):  # the latter from what was still to be written; no error of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
@@ -423,15 +442,13 @@ def _explain(error: Exception) -> int:
 
     message = " ".join(str(error).split())
     if isinstance(error, NstError):
-        click.echo(f"nst: {message}", err=True)
+        to_stderr(message)
         return USER_ERROR
     if isinstance(error, MemoryError) or "out of memory" in message.lower() or "OOM" in message:
-        click.echo(
-            "nst: out of memory; --tile 256 or a smaller --size needs less, and so does --optimizer adam", err=True
-        )
+        to_stderr("out of memory; --tile 256 or a smaller --size needs less, and so does --optimizer adam")
         return USER_ERROR
     if isinstance(error, OSError):
-        click.echo(f"nst: {error.filename or 'a file'}: {error.strerror or message}", err=True)
+        to_stderr(f"{error.filename or 'a file'}: {error.strerror or message}")
         return USER_ERROR
-    click.echo(f"nst: internal error: {type(error).__name__}: {message[:300]} (--debug shows where)", err=True)
+    to_stderr(f"internal error: {type(error).__name__}: {message[:300]} (--debug shows where)")
     return INTERNAL_ERROR

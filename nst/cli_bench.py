@@ -122,7 +122,7 @@ def _rows(
             else:
                 rows.append(Row.model_validate_json(file.read_text("utf-8")))
     if not rows:
-        raise NstError("; ".join(failures))
+        raise NstError("; ".join([*notes, *failures]))
     notes += failures
     return rows
 

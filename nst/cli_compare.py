@@ -11,8 +11,10 @@ import click
 
 import nst
 from nst.cli_options import (
+    as_argument,
     as_typed,
     backend_option,
+    check_kept,
     check_new,
     keywords,
     machine_options,
@@ -86,6 +88,7 @@ def trace(
     paths = [output / f"{name}{SAFETENSORS}" if all_recipes else output for name in names]
     for path in paths:
         check_new(path, force)
+        check_kept(path, [content, style, image, given["weights"], named])
     make_folder(paths[0].parent)
     tell = say(quiet)
     for number, (name, path) in enumerate(zip(names, paths, strict=True), start=1):
@@ -173,14 +176,24 @@ def compare(
     """
     from compare.session import Session
     from nst_spec import backend as protocol
+    from nst_spec.errors import NstError
 
     _check_report(report, force)
     all_recipes = given.pop("all_recipes")
     given_pythons = {"torch": torch_python, "tf": tf_python}
     chosen, notes = participants(backends, given_pythons, protocol.names())
+    if backends and not against and len(chosen) < 2:
+        raise NstError(f"expected two backends to compare, received {backends}; --against TRACE compares one with it")
+    if against and against.is_dir() != all_recipes:
+        expected = "a folder of traces, since all recipes are compared" if all_recipes else "a trace"
+        raise NstError(f"--against {against}: expected {expected}")
+    if report:
+        check_new(report / TRACES, force)
+        if against and against.resolve().is_relative_to((report / TRACES).resolve()):
+            raise NstError(f"--against {against}: this report's own traces are written anew; keep that one elsewhere")
     pythons = {name: python or sys.executable for name, python in given_pythons.items()}
     with _folder(report) as folder:
-        arguments = [content, style, *as_typed(given), *(["--quiet"] if quiet else [])]
+        arguments = [as_argument(content), as_argument(style), *as_typed(given), *(["--quiet"] if quiet else [])]
         session = Session(arguments, folder, to_stderr, pythons, all_recipes, notes=notes)
         if against:
             session.add(against)
@@ -192,7 +205,7 @@ def compare(
     _conclude(judged, session.commands, session.notes, as_json=as_json, layers=layers, report=report)
 
 
-REPORT = "report.html"
+REPORT, TRACES = "report.html", "traces"
 
 
 def _check_report(report: Path | None, force: bool) -> None:
@@ -211,8 +224,8 @@ def _folder(report: Path | None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="nst-") as folder:
             yield Path(folder)
     else:
-        make_folder(report / "traces")
-        yield report / "traces"
+        make_folder(report / TRACES)
+        yield report / TRACES
 
 
 def _conclude(

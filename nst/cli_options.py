@@ -1,7 +1,7 @@
 """What the commands have in common: groups of options, messages, checks."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +129,15 @@ def check_new(path: Path, force: bool) -> None:
         raise NstError(f"{path}: exists already; --force overwrites it")
 
 
+def check_kept(output: Path, inputs: Iterable[str | Path | None]) -> None:
+    """Raise NstError where a file to write is one of those that the command reads."""
+    from nst_spec.errors import NstError
+
+    for path in inputs:
+        if path and output.exists() and Path(path).exists() and output.samefile(path):
+            raise NstError(f"{output}: is one of this command's own inputs; choose another name")
+
+
 def make_folder(path: Path) -> None:
     """Make a folder unless it is there; raises NstError where that is not possible."""
     from nst_spec.errors import NstError, reason
@@ -137,6 +146,11 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise NstError(f"{path}: {reason(error)}") from error
+
+
+def as_argument(path: str | Path) -> str:
+    """Return a file's name as it is typed, so that no option is seen in it."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
 
 
 def as_typed(given: Mapping[str, Any]) -> list[str]:
@@ -149,7 +163,7 @@ def as_typed(given: Mapping[str, Any]) -> list[str]:
             typed.append(flag)
         elif value is False and name in switches:
             typed.append(flag.replace("--", "--no-", 1))
-        elif isinstance(value, tuple):
+        elif isinstance(value, tuple | list):
             typed += [word for item in value for word in (flag, str(item))]
         elif value is not None and value is not False:
             typed += [flag, str(value)]

@@ -1,8 +1,10 @@
 """What a user sees and can do while a run goes on: the display, pictures on the way, Ctrl-C."""
 
+import contextlib
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -12,7 +14,7 @@ from tqdm import tqdm
 
 from nst_spec import images
 from nst_spec.errors import NstError
-from nst_spec.messages import Say
+from nst_spec.messages import Say, to_nobody, to_stderr
 from nst_spec.run import Progress
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ class Display:
     """A bar with losses, speed and time left on a terminal; plain lines elsewhere; nothing if quiet."""
 
     def __init__(self, prepared: "Prepared", *, quiet: bool) -> None:
-        self.quiet = quiet
+        self.say = to_nobody if quiet else to_stderr
         self.steps = prepared.recipe.steps
         self.weights = prepared.recipe.term_weights
         self.bar: Any = None
@@ -40,12 +42,7 @@ class Display:
         )
         if not quiet and sys.stderr.isatty():
             # Counted in work, not in steps: a step at the finest scale takes many times one at the coarsest.
-            self.bar = tqdm(total=1.0, dynamic_ncols=True, bar_format="{percentage:3.0f}%|{bar}| {desc}")
-
-    def say(self, message: str) -> None:
-        """Print a line above the bar."""
-        if not self.quiet:
-            tqdm.write(f"nst: {message}", file=sys.stderr)
+            self.bar = tqdm(total=1.0, dynamic_ncols=True, bar_format="{percentage:3.0f}%|{bar:10}| {desc}")
 
     def __call__(self, progress: Progress) -> None:
         """Show a step."""
@@ -53,12 +50,13 @@ class Display:
         parts = zip(self.weights, ("content", "style", "tv"), strict=True)
         terms = [f"{name} {weight * getattr(losses, name):.3g}" for weight, name in parts if weight]
         text = (
-            f"step {progress.step}/{progress.steps} {progress.width}x{progress.height} loss {losses.total:.4g} "
-            f"({' + '.join(terms)}){self._speed(progress)}"
+            f"step {progress.step}/{progress.steps}{self._speed(progress)}, {progress.width}x{progress.height}, "
+            f"loss {losses.total:.4g} ({' + '.join(terms)})"
         )
         if self.bar is not None:
-            self.bar.set_description_str(text, refresh=False)
-            self.bar.update(progress.work - self.bar.n)
+            with contextlib.suppress(BrokenPipeError):
+                self.bar.set_description_str(text, refresh=False)
+                self.bar.update(progress.work - self.bar.n)
         elif progress.step == 1 or (progress.step * PLAIN_LINES) % progress.steps < PLAIN_LINES:
             self.say(text)
 
@@ -71,14 +69,15 @@ class Display:
         elapsed = time.perf_counter() - started
         speed = (progress.step - first.step) / elapsed
         left = elapsed / (progress.work - first.work) * (1 - progress.work)
-        return f" {speed:.2g} steps/s, {left:.0f} s left"
+        return f", {left:.0f} s left, {speed:.2g} steps/s"
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self.bar is not None:
-            self.bar.close()
+            with contextlib.suppress(BrokenPipeError):
+                self.bar.close()
 
 
 class Saver:
@@ -96,10 +95,14 @@ class Saver:
     ) -> None:
         self.output, self.every, self.prepared, self.warn = output, every, prepared, warn
         self.bits, self.force = bits, force
-        steps = prepared.recipe.steps
-        self.digits = max(4, len(str(steps)))
-        for step in range(every, steps + 1, every) if every else ():
-            images.check_writable(self.path(step), bits=bits, force=force)
+        self.digits = max(4, len(str(prepared.recipe.steps)))
+        for path in self.paths():
+            images.check_writable(path, bits=bits, force=force)
+
+    def paths(self) -> Iterator[Path]:
+        """Yield the names of all pictures that a whole run saves."""
+        if self.every:
+            yield from map(self.path, range(self.every, self.prepared.recipe.steps + 1, self.every))
 
     def path(self, step: int) -> Path:
         """Return the name of the picture after a step."""

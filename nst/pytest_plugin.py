@@ -32,19 +32,11 @@ def nst_compare() -> Compare:
 def _compare(content: str | Path, style: str | Path, **options: object) -> "Result":
     # Imported here: every pytest session in an environment with nst loads this module.
     from compare.diff import Result
-    from nst.cli_options import as_typed
+    from compare.launch import MODULE
+    from nst.cli_options import as_argument, as_typed
 
-    command = [
-        sys.executable,
-        "-m",
-        "nst",
-        "compare",
-        str(content),
-        str(style),
-        *as_typed(options),
-        "--json",
-        "--quiet",
-    ]
+    pictures = as_argument(content), as_argument(style)
+    command = [sys.executable, *MODULE, "compare", *pictures, *as_typed(options), "--json", "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if not done.stdout:
         pytest.fail(f"nst compare could not run: {done.stderr.strip()}")

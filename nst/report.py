@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from nst.api import Judgement, finite_or_none
+from nst.api import Judgement
 from nst_spec import weights
-from nst_spec.backend import Evaluation
+from nst_spec.backend import Evaluation, finite_or_none
 from nst_spec.errors import NstError, reason
 from nst_spec.recipe import Recipe, by_key
 
@@ -100,6 +100,9 @@ def _plain(value: Any) -> str:
         return "; ".join(map(_plain, value))
     if value is None:
         return "-"
+    if isinstance(value, str):
+        # What a foreign picture says may hold what moves a terminal's cursor or sets its title.
+        return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in value)
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 

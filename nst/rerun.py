@@ -10,7 +10,7 @@ from nst.api import DEFAULT_BITS, PAINTING, Prepared
 from nst.progress import ON_THE_WAY
 from nst_spec import images
 from nst_spec import recipe as recipes
-from nst_spec.errors import NstError
+from nst_spec.errors import NstError, first_problem
 from nst_spec.weights import SETS
 
 
@@ -107,9 +107,7 @@ def _record(picture: Path) -> Record:
     try:
         return Record.model_validate(images.read_record(picture))
     except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(map(str, problem["loc"]))
-        raise NstError(f"{picture.name}: its record cannot be repeated: {key}: {problem['msg'].lower()}") from None
+        raise NstError(f"{picture.name}: its record cannot be repeated: {first_problem(error)}") from None
 
 
 def _find(picture: Path, role: str, name: str, given: str | None) -> Path:

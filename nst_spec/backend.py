@@ -103,6 +103,11 @@ class Losses:
         return None if math.isfinite(self.total) else "the total loss"
 
 
+def finite_or_none(value: float) -> float | None:
+    """Return the value, or None where JSON has no number for it."""
+    return value if math.isfinite(value) else None
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """One image judged: losses, gradient of the total loss (H, W, 3) by the image in [0, 1] RGB, Grams, targets."""

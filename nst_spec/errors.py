@@ -2,6 +2,10 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class NstError(Exception):
@@ -24,6 +28,13 @@ def meant(received: str, names: Iterable[str]) -> str | None:
 def install(extra: str) -> str:
     """Return the command that installs one of the package's extras, for messages."""
     return f"pip install '.[{extra}]' in nst's source folder"
+
+
+def first_problem(error: "ValidationError") -> str:
+    """Return where the first thing is that is wrong with data, and what it is."""
+    problem = error.errors()[0]
+    where = ".".join(map(str, problem["loc"]))
+    return f"{where}: {problem['msg'].lower()}" if where else problem["msg"].lower()
 
 
 def reason(error: BaseException) -> str:

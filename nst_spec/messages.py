@@ -1,5 +1,6 @@
 """What a person is told while something is under way, and where it goes if the caller does not say."""
 
+import contextlib
 import sys
 from collections.abc import Callable
 
@@ -8,8 +9,12 @@ Say = Callable[[str], None]
 
 
 def to_stderr(message: str) -> None:
-    """Print a message with the program's name before it, as its warnings have it."""
-    print(f"nst: {message}", file=sys.stderr, flush=True)
+    """Print a message with the program's name before it, above a progress bar if there is one."""
+    from tqdm import tqdm
+
+    with contextlib.suppress(BrokenPipeError):  # nobody reads it: no reason to end what is under way
+        tqdm.write(f"nst: {message}", file=sys.stderr)
+        sys.stderr.flush()
 
 
 def to_nobody(message: str) -> None:

@@ -23,15 +23,18 @@ class PixelSpace:
 
 
 RGB, BGR = (0, 1, 2), (2, 1, 0)
+NO_STD = (1.0, 1.0, 1.0)
+OXFORD_MEAN = (103.939, 116.779, 123.68)
+"""The Oxford group's published mean pixel, BGR."""
 
 SPACES = {
-    "unit": PixelSpace(RGB, 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    "unit": PixelSpace(RGB, 1.0, (0.0, 0.0, 0.0), NO_STD),
     # torchvision.models.VGG19_Weights.IMAGENET1K_V1.transforms()
     "imagenet": PixelSpace(RGB, 1.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    # keras.applications.imagenet_utils.preprocess_input(mode="caffe"); the Oxford group's published mean pixel
-    "caffe": PixelSpace(BGR, 255.0, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0)),
+    # keras.applications.imagenet_utils.preprocess_input(mode="caffe")
+    "caffe": PixelSpace(BGR, 255.0, OXFORD_MEAN, NO_STD),
     # neural-style and neural-style-pt multiply by 256, not 255, before they subtract the same mean
-    "caffe-256": PixelSpace(BGR, 256.0, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0)),
+    "caffe-256": PixelSpace(BGR, 256.0, OXFORD_MEAN, NO_STD),
 }
 
 

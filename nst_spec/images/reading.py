@@ -1,6 +1,7 @@
 """Pictures to pixels (H, W, 3), RGB, float64 in [0, 1]: from files, Pillow images and arrays."""
 
 import hashlib
+import io
 import os
 import threading
 import warnings
@@ -77,9 +78,10 @@ def read(source: Source, *, allow_large: bool = False, warn: Say = _warn) -> Pic
             picture = _in_memory(name, _pixels(source, None, where, notes))
     elif isinstance(source, str | os.PathLike):
         where, name = str(Path(source)), Path(source).name
-        with decoding(where, allow_large, notes), open(source, "rb") as file:
-            if not os.fstat(file.fileno()).st_size:
+        with decoding(where, allow_large, notes), _opened(source) as file:
+            if not file.seek(0, os.SEEK_END):
                 raise NstError(f"{where}: the file is empty")
+            file.seek(0)
             # The file, not its path: Pillow memory-maps an uncompressed TIFF and mixes up the sides of a turned one.
             pixels = _pixels(Image.open(file), file, where, notes)
             file.seek(0)
@@ -89,6 +91,12 @@ def read(source: Source, *, allow_large: bool = False, warn: Say = _warn) -> Pic
     for note in notes:
         warn(f"{name}: {note}")
     return picture
+
+
+@contextmanager
+def _opened(source: str | os.PathLike[str]) -> Iterator[io.BufferedReader | io.BytesIO]:
+    with open(source, "rb") as file:
+        yield file if file.seekable() else io.BytesIO(file.read())  # of a pipe, all of it first
 
 
 def sha256_of_pixels(pixels: NDArray[np.float64]) -> str:

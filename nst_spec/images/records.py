@@ -51,7 +51,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
         text, size = _text(image), image.size
     beside = sidecar(target)
     try:
-        record = json.loads(beside.read_text(encoding="utf-8") if text is None else text)
+        record = json.loads(beside.read_text("utf-8") if text is None else text, parse_constant=_refused)
     except FileNotFoundError:
         raise NstError(f"{target}: carries no record of a run, and there is no {beside.name} beside it") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -63,6 +63,10 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
         made, has = (f"{width} x {height} px" for width, height in (recorded, size))
         raise NstError(f"{target}: its record is another picture's, which had {made}; this one has {has}")
     return record
+
+
+def _refused(constant: str) -> None:
+    raise ValueError(f"{constant} is no number that JSON has")
 
 
 def _text(image: Image.Image) -> str | None:

@@ -3,6 +3,7 @@
 import pytest
 
 from compare import bench_result
+from nst_spec import backend as backends
 
 TINY = ["--sizes", 32, "--runs", 2]
 
@@ -59,6 +60,13 @@ def test_a_users_mistake_is_one_line_and_exit_code_two(options, message, nst, na
     code, out, err = nst("bench", "--weights", narrow_file, *TINY, *options)
     assert (code, out) == (2, "")
     assert message in err.splitlines()[-1]
+
+
+def test_without_a_framework_it_says_what_to_install(nst, monkeypatch):
+    monkeypatch.setattr(backends, "installed", lambda: ("reference",))
+    code, out, err = nst("bench", "--sizes", 64)
+    assert (code, out) == (2, "")
+    assert "torch is not installed here and is left out: pip install '.[torch]'" in err
 
 
 def test_an_earlier_result_of_other_weights_is_refused_before_any_work(nst, narrow_file, tmp_path):

@@ -117,11 +117,15 @@ def test_a_folder_of_every_recipe(nst, photo, painting, narrow_file):
             ["compare", "PHOTO", "PAINTING", "--backends", "torch", "--torch-python", "no-python"],
             "--torch-python: expected an interpreter, received no-python",
         ),
-        (["compare", "none.jpg", "PAINTING", "--backends", "reference"], "reference: none.jpg"),
+        (["compare", "none.jpg", "PAINTING", "--backends", "torch,reference"], "torch: none.jpg"),
+        (["compare", "PHOTO", "PAINTING", "--against", "."], "--against .: expected a trace"),
+        (["compare", "PHOTO", "PAINTING", "--all-recipes", "--against", "PHOTO"], "expected a folder of traces"),
+        (["trace", "PHOTO", "PAINTING", "-o", "WEIGHTS", "--force"], "is one of this command's own inputs"),
+        (["evaluate", "PHOTO", "PAINTING", "--save-arrays", "PHOTO", "--force"], "one of this command's own inputs"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_code_two(arguments, message, nst, photo, painting, narrow_file):
-    names = {"PHOTO": photo, "PAINTING": painting}
+    names = {"PHOTO": photo, "PAINTING": painting, "WEIGHTS": narrow_file}
     given = [names.get(argument, argument) for argument in arguments]
     code, out, err = nst(*given, *(["--weights", narrow_file] if given[0] != "diff" else []))
     assert (code, out) == (2, "")
@@ -129,9 +133,9 @@ def test_a_users_mistake_is_one_line_and_exit_code_two(arguments, message, nst, 
 
 
 def interpreter(path, code):
-    """An executable that runs `nst` as `python -m nst` does, after some code."""
+    """An executable that runs `nst` as `python -P -m nst` does, after some code."""
     script = path.with_suffix(".py")
-    script.write_text(f"import sys\n{code}\nfrom nst.cli import main\nsys.exit(main(sys.argv[3:]))\n")
+    script.write_text(f"import sys\n{code}\nfrom nst.cli import main\nsys.exit(main(sys.argv[4:]))\n")
     path.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(script))} "$@"\n')
     path.chmod(0o755)
     return path
@@ -154,6 +158,26 @@ def test_compare_runs_every_side_in_a_process_of_its_own(nst, photo, painting, n
     assert comparison.trajectory.ratio.ok
     assert result.commands[0].startswith("nst trace ")
     assert f"--backend {backend_name}" in result.commands[0]
+
+
+def test_a_file_in_the_folder_is_not_taken_for_ours_nor_for_an_option(nst, photo, painting, narrow_file, tmp_path):
+    Path("compare.py").write_text("raise SystemExit('the wrong module')")
+    Path("-photo.png").write_bytes(photo.read_bytes())
+    options = ["--weights", narrow_file, *TINY, "--no-run", "--backends", f"{backends.default_name()},reference"]
+    code, out, err = nst("compare", *options, "--", "-photo.png", painting)
+    assert code == 0, err
+    assert "-photo.png" in out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_no_utf8(nst, photo, painting, narrow_file):
+    Path("caf\udce9.png").write_bytes(photo.read_bytes())
+    options = ["--weights", narrow_file, *TINY, "--no-run", "--backend", "reference"]
+    for output in ("a.safetensors", "b.safetensors"):
+        assert nst("trace", "caf\udce9.png", painting, "-o", output, *options)[0] == 0
+    code, out, err = nst("diff", "a.safetensors", "b.safetensors")
+    assert code == 0, err
+    assert r"caf\udce9.png" in out
 
 
 def test_a_fault_in_one_side_fails_and_is_named(nst, photo, painting, narrow_file, backend_name, tmp_path):
@@ -225,6 +249,14 @@ def test_the_report_lies_beside_the_traces(nst, photo, painting, narrow_file):
     code, _, err = nst("compare", photo, painting, *options)
     assert (code, err) == (2, "nst: out/report.html: exists already; --force overwrites it\n")
     assert nst("diff", *traces, "--report", "out", "--force")[0] == 0
+    kept = Path(traces[0]).read_bytes()
+    Path("out/report.html").unlink()
+    code, _, err = nst("compare", photo, painting, *options)
+    assert (code, err) == (2, "nst: out/traces: exists already; --force overwrites it\n")
+    code, _, err = nst("compare", photo, painting, *options, "--force", "--against", traces[0])
+    assert code == 2
+    assert "this report's own traces are written anew" in err
+    assert Path(traces[0]).read_bytes() == kept
 
 
 def test_pytest_has_a_fixture(pytestconfig, photo, painting, narrow_file, nst_compare, backend_name):
@@ -236,6 +268,7 @@ def test_pytest_has_a_fixture(pytestconfig, photo, painting, narrow_file, nst_co
         backends=f"{backend_name},reference",
         no_run=True,
         all_recipes=False,
+        set=["tv.weight=3", "alpha=2"],
     )
     assert result.ok
     with pytest.raises(pytest.fail.Exception, match=r"could not run: .* recipe: received 'none'"):

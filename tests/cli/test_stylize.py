@@ -1,7 +1,10 @@
 import json
 import os
 import re
+import shlex
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -388,8 +391,85 @@ def test_an_input_is_never_replaced(nst, photo, painting, quick, which):
     options = ["--backend", "reference", "--force", "--init", start]
     code, _, err = nst(photo, painting, *quick, *options, "-o", target)
     assert code == 2
-    assert "is one of the run's own inputs" in err
+    assert "is one of this command's own inputs" in err
     assert target.read_bytes() == before
+
+
+def test_nor_is_one_by_a_picture_on_the_way(nst, photo, painting, quick):
+    taken = photo.with_name("out-0004.png")
+    photo.rename(taken)
+    before = taken.read_bytes()
+    options = ["--backend", "reference", "--force", "--save-every", 2, "-o", taken.with_name("out.png")]
+    code, _, err = nst(taken, painting, *quick, *options)
+    assert code == 2
+    assert "out-0004.png: is one of this command's own inputs" in err
+    assert taken.read_bytes() == before
+
+
+def test_a_rerun_may_multiply_otherwise(nst, photo, painting, quick):
+    assert nst(photo, painting, "-o", "out.png", "--precision", "fp32", *quick)[0] == 0
+    record = images.read_record("out.png")
+    record["backend"]["precision"] = "tf32"
+    images.write("gpu.png", pixels("out.png"), record)
+    moved = ["--content", photo, "--style", painting, "--weights", quick[1]]
+    code, _, err = nst("rerun", "gpu.png", *moved)
+    assert code == 2
+    assert "precision tf32: expected device cuda, received cpu; use --precision fp32" in err
+    assert nst("rerun", "gpu.png", *moved, "--precision", "fp32")[0] == 0
+    np.testing.assert_array_equal(pixels("gpu-rerun.png"), pixels("out.png"))
+
+
+def piped(command, tmp_path, **options):
+    return subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, **options)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="takes a shell")
+def test_a_reader_that_has_gone_is_no_error(photo, painting, tmp_path, quick):
+    nst = f"{shlex.quote(sys.executable)} -m nst"
+    for command in ("recipes --json", "weights list", "recipes show default"):
+        assert piped(f"{nst} {command} | true; exit ${{PIPESTATUS[0]}}", tmp_path).returncode == 0, command
+    words = " ".join(shlex.quote(str(word)) for word in (photo, painting, "-o", "out.png", *quick))
+    run = piped(f"{nst} {words} --backend reference 2>&1 | head -1; exit ${{PIPESTATUS[0]}}", tmp_path)
+    assert run.returncode == 0
+    assert run.stdout.startswith("nst: recipe default")
+    assert pixels(tmp_path / "out.png").shape == (24, 32, 3)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="takes a shell")
+def test_a_picture_may_come_through_a_pipe(photo, painting, tmp_path, quick):
+    words = " ".join(shlex.quote(str(word)) for word in (painting, "-o", "out.png", *quick))
+    run = piped(
+        f"cat {shlex.quote(str(photo))} | {shlex.quote(sys.executable)} -m nst /dev/stdin {words} --backend reference",
+        tmp_path,
+    )
+    assert run.returncode == 0, run.stderr
+    assert images.read_record(tmp_path / "out.png")["inputs"]["content"]["sha256"] == images.read(photo).sha256
+
+
+def test_what_a_terminal_cannot_show_is_escaped(photo, painting, tmp_path, quick):
+    named = photo.with_name("ü 日本.png")
+    photo.rename(named)
+    words = [str(word) for word in (named, painting, "-o", "out.png", "--backend", "reference", *quick)]
+    environment = os.environ | {"PYTHONIOENCODING": "latin1"}
+    for arguments in (words, ["info", "out.png"]):
+        run = subprocess.run(
+            [sys.executable, "-m", "nst", *arguments], cwd=tmp_path, env=environment, capture_output=True
+        )
+        assert run.returncode == 0, run.stderr
+    assert "ü \\u65e5\\u672c.png".encode("latin1") in run.stdout
+
+
+def test_the_record_of_a_foreign_picture_moves_no_cursor(nst, photo):
+    record = {"note": "\x1b]0;title\x07 straße", "width": 64, "height": 48}
+    images.write("foreign.png", pixels(photo), record)
+    code, out, _ = nst("info", "foreign.png")
+    assert code == 0
+    assert r"\x1b]0;title\x07 straße" in out
+
+
+def test_the_line_of_a_step_begins_with_what_a_waiting_person_wants(nst, photo, painting, quick):
+    _, _, err = nst(photo, painting, "-o", "out.png", "--backend", "reference", *quick)
+    assert re.search(r"^nst: step 6/6, \d+ s left, [\d.e+]+ steps/s, 32x24, loss [\d.]+ \(content ", err, re.MULTILINE)
 
 
 def test_a_picture_that_cannot_be_saved_after_all_is_kept_elsewhere(nst, photo, painting, quick, monkeypatch, tmp_path):

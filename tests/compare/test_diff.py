@@ -54,6 +54,7 @@ def test_an_error_is_the_norm_of_the_difference_over_the_norm(trace):
         ("term/content/relu4_2", "content term of relu4_2"),
         ("term/tv", "total tv"),
         ("total/loss", "total loss"),
+        ("run/loss", "total loss of the run's first step"),
     ],
 )
 def test_whatever_is_out_is_found_and_named(name, first, trace):

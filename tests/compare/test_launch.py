@@ -32,7 +32,7 @@ def test_what_the_process_says_is_passed_on_without_its_name(python):
 
 
 def test_it_is_asked_as_a_module_with_the_arguments(python):
-    assert said(python('echo "$*" >&2'), "trace", "photo one.jpg") == ["-m nst trace photo one.jpg"]
+    assert said(python('echo "$*" >&2'), "trace", "photo one.jpg") == ["-P -m nst trace photo one.jpg"]
 
 
 @pytest.mark.parametrize(

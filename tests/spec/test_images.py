@@ -1106,7 +1106,7 @@ def test_no_record(tmp_path):
         images.read_record(tmp_path / "text.png")
 
 
-@pytest.mark.parametrize("text", [b"{", b"[1]", b"\xff\xfe", b"[" * 100_000])
+@pytest.mark.parametrize("text", [b"{", b"[1]", b'{"total": NaN}', b"\xff\xfe", b"[" * 100_000])
 def test_a_record_that_cannot_be_read(tmp_path, text):
     images.write(tmp_path / "out.jpg", flat())
     (tmp_path / "out.jpg.json").write_bytes(text)
