@@ -2,16 +2,16 @@
 
 import platform
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compare import machine
 from compare.trace import Array, Environment, Header, Trace, sample
-from nst_spec import generator, images, reference, run
+from nst_spec import generator, images, reference, run, tiles
 from nst_spec import recipe as recipes
-from nst_spec.backend import Backend, Evaluation, Image, Passes, Problem
+from nst_spec.backend import Backend, Evaluation, Image, Objective, Passes, Problem
 from nst_spec.errors import NstError
 from nst_spec.recipe import Pooling, Recipe
 from nst_spec.run import Inputs, Progress
@@ -48,6 +48,7 @@ def record(
 
     Raises NstError when an image is too small.
     """
+    backend = cast(Backend, _Keeping(backend))
     stage = run.plan(recipe, inputs.content, inputs.style)[-1]
     problem = run.problem_at(stage, recipe, inputs, backend.dtype)
     nudges = CLOSER_LOOK if closer else 1
@@ -73,6 +74,25 @@ def record(
         shapes={layer: output.shape for layer, output in passes.outputs.items()},
     )
     return Trace(header, arrays)
+
+
+class _Keeping:
+    """A backend that keeps its objectives: the image that is judged and every run take the same, to compile once."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._made: list[tuple[Problem, tiles.Tile | None, Objective]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def objective(self, problem: Problem, tile: tiles.Tile | None = None) -> Objective:
+        for made, its_tile, objective in self._made:
+            same = np.array_equal(made.content, problem.content) and np.array_equal(made.style, problem.style)
+            if same and (made.recipe, its_tile) == (problem.recipe, tile):
+                return objective
+        self._made.append((problem, tile, self._backend.objective(problem, tile)))
+        return self._made[-1][-1]
 
 
 def _encodable(named: Any) -> Any:
