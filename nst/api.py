@@ -15,7 +15,7 @@ from nst_spec import backend as backends
 from nst_spec import images, run
 from nst_spec import recipe as recipes
 from nst_spec import weights as weight_sets
-from nst_spec.backend import Evaluation, finite_or_none
+from nst_spec.backend import Evaluation, Settings, finite_or_none
 from nst_spec.errors import NstError
 from nst_spec.memory import Plan
 from nst_spec.messages import Say, to_stderr
@@ -26,7 +26,6 @@ from nst_spec.tiles import Tile
 __all__ = ["Judgement", "NstError", "Prepared", "Progress", "Result", "evaluate", "paint", "prepare", "stylize"]
 
 DEFAULT_RECIPE = "default"
-DEFAULT_DTYPE = "float32"
 DEFAULT_BITS: Final = 8
 PAINTING: Mapping[str, Any] = {"precision": backends.AUTO, "fast": True}
 """How a picture is made unless it is asked for otherwise; whatever judges numbers keeps to `prepare`'s own defaults."""
@@ -115,13 +114,13 @@ def prepare(
     *,
     weights: str | None = None,
     settings: Mapping[str, Any] | None = None,
-    device: str = "auto",
-    dtype: str = DEFAULT_DTYPE,
-    precision: str = "fp32",
-    threads: int | None = None,
-    deterministic: bool = False,
-    fast: bool = False,
-    tile: Tile = "auto",
+    device: str = Settings.device,
+    dtype: str = Settings.dtype,
+    precision: str = Settings.precision,
+    threads: int | None = Settings.threads,
+    deterministic: bool = Settings.deterministic,
+    fast: bool = Settings.fast,
+    tile: Tile = Settings.tile,
     offline: bool = False,
     allow_large: bool = False,
     say: Say = to_stderr,

@@ -15,14 +15,18 @@ import nst
 from nst.cli_bench import bench, measure
 from nst.cli_compare import compare, diff, trace
 from nst.cli_options import (
+    allow_large_option,
     backend_option,
     check_kept,
     check_new,
+    json_option,
     keywords,
     machine_options,
+    offline_option,
     output_options,
     recipe_options,
     say,
+    threads_option,
     tile_option,
 )
 from nst_spec.messages import to_stderr
@@ -214,7 +218,7 @@ DEMO = {"size.pixels": 384}
 @click.argument("content")
 @click.argument("style")
 @click.option("--image", help="The image to judge; the recipe's initial image if not given.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @click.option("--save-arrays", type=click.Path(path_type=Path), metavar="F.npz", help="Grams, targets and gradient.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @backend_option
@@ -256,7 +260,7 @@ def recipes(ctx: click.Context, as_json: bool) -> None:
 
 @recipes.command("show")
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @click.pass_context
 def show_recipe(ctx: click.Context, name: str, as_json: bool) -> None:
     """Print a recipe with every default filled in."""
@@ -336,7 +340,7 @@ def convert_weights(source: str, target: str, preprocessing: str | None, force: 
 @weights.command("export")
 @click.argument("name")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The safetensors file to write.")
-@click.option("--offline", is_flag=True, help="Never download.")
+@offline_option
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 def export_weights(name: str, output: Path, offline: bool, force: bool) -> None:
     """Write a weight set as safetensors: conv1_1.weight (OIHW, float32), conv1_1.bias, ..."""
@@ -369,10 +373,10 @@ def info(picture: str, as_json: bool) -> None:
 @click.option("--backend", help="Another backend than the recorded one.")
 @click.option("--device", help="Another device than the recorded one.")
 @click.option("--precision", help="Another precision than the recorded one.")
-@click.option("--threads", type=int, help="CPU threads.")
+@threads_option
 @tile_option
-@click.option("--offline", is_flag=True, help="Never download.")
-@click.option("--allow-large", is_flag=True, help="Accept images over 300 megapixels.")
+@offline_option
+@allow_large_option
 def rerun(
     picture: str,
     output: Path | None,

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import nst
-from nst.cli_options import as_typed, participants, python_options, say
+from nst.cli_options import (
+    as_typed,
+    json_option,
+    offline_option,
+    participants,
+    python_options,
+    say,
+    threads_option,
+)
 from nst_spec.messages import to_stderr
 
 if TYPE_CHECKING:
@@ -26,13 +34,13 @@ if TYPE_CHECKING:
 @click.option("--runs", default=10, show_default=True, type=click.IntRange(min=1), help="Rounds that count.")
 @click.option("--recipe", default="default", show_default=True, help="Recipe, or FILE.toml.")
 @click.option("--weights", default="random", show_default=True, help="Weight set or file.")
-@click.option("--offline", is_flag=True, help="Never download.")
+@offline_option
 @click.option("--device", help="auto, cpu, cuda or mps.")
-@click.option("--threads", type=int, help="CPU threads.")
+@threads_option
 @click.option("--tile", type=int, metavar="N", help="Compute in tiles of N px, and without beside it.")
 @click.option("--profile", is_flag=True, help="Also split a step into its parts.")
 @click.option("--against", type=click.Path(path_type=Path), metavar="FILE", help="Hold it to an earlier --json result.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @click.option("--quiet", is_flag=True, help="Say nothing but the result, warnings and errors.")
 @python_options
 def bench(

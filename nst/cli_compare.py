@@ -16,6 +16,8 @@ from nst.cli_options import (
     backend_option,
     check_kept,
     check_new,
+    json_option,
+    judged_image_option,
     keywords,
     machine_options,
     make_folder,
@@ -41,7 +43,7 @@ DEFAULTS = {"size.pixels": 128, "steps": 20}
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="File (.safetensors) to write.")
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @click.option("--all-recipes", is_flag=True, help="Record every recipe; the output is a folder.")
-@click.option("--image", help="The image to judge; a blend of both inputs and noise if not given.")
+@judged_image_option
 @click.option("--whole", is_flag=True, help="Keep every value of every layer, not a sample.")
 @click.option("--every", default=1, type=click.IntRange(min=1), help="Keep the run's images every so many steps.")
 @click.option("--no-run", is_flag=True, help="Judge one image only; no steps.")
@@ -113,7 +115,7 @@ def trace(
 @click.command(short_help="Say where two traces part.")
 @click.argument("first", type=click.Path(path_type=Path))
 @click.argument("second", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @click.option("--layers", is_flag=True, help="Show every layer, not the taps alone.")
 @click.option("--report", type=click.Path(path_type=Path), metavar="DIR", help="Write report.html into this folder.")
 @click.option("--force", is_flag=True, help="Replace an existing report.")
@@ -139,7 +141,7 @@ def diff(first: Path, second: Path, as_json: bool, layers: bool, report: Path | 
 @click.argument("content")
 @click.argument("style")
 @click.option("--all-recipes", is_flag=True, help="Compare every recipe.")
-@click.option("--image", help="The image to judge; a blend of both inputs and noise if not given.")
+@judged_image_option
 @click.option("--whole", is_flag=True, help="Compare every value of every layer, not a sample.")
 @click.option("--every", type=click.IntRange(min=1), help="Compare the runs' images every so many steps.")
 @click.option("--no-run", is_flag=True, help="Judge one image only; no steps.")
@@ -150,7 +152,7 @@ def diff(first: Path, second: Path, as_json: bool, layers: bool, report: Path | 
 @python_options
 @click.option("--report", type=click.Path(path_type=Path), metavar="DIR", help="Write report.html and traces there.")
 @click.option("--force", is_flag=True, help="Replace an existing report.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @click.option("--layers", is_flag=True, help="Show every layer, not the taps alone.")
 @click.option("--quiet", is_flag=True, help="Say nothing but the result, warnings and errors.")
 @machine_options

@@ -10,6 +10,12 @@ import click
 from nst.options import RECIPE_OPTIONS
 from nst_spec.messages import Say, to_nobody, to_stderr
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+threads_option = click.option("--threads", type=int, help="CPU threads.")
+offline_option = click.option("--offline", is_flag=True, help="Never download.")
+allow_large_option = click.option("--allow-large", is_flag=True, help="Accept images over 300 megapixels.")
+judged_image_option = click.option("--image", help="The image to judge; a blend of both inputs and noise if not given.")
+
 
 def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command every option of the recipe table, `--recipe` and `--set`."""
@@ -34,9 +40,9 @@ def machine_options(command: Callable[..., None]) -> Callable[..., None]:
                 help="Multiply in fp32, tf32 (a GPU's), bf16, or auto: bf16 where it is native. "
                 "If not given, auto to paint and fp32 to judge or compare.",
             ),
-            click.option("--threads", type=int, help="CPU threads."),
-            click.option("--offline", is_flag=True, help="Never download."),
-            click.option("--allow-large", is_flag=True, help="Accept images over 300 megapixels."),
+            threads_option,
+            offline_option,
+            allow_large_option,
         ]
     ):
         command = option(command)

@@ -93,7 +93,7 @@ def test_every_command_explains_itself(nst, command):
 def test_help_says_what_holds_where_an_option_is_not_given(nst):
     _, out, _ = nst("stylize", "--help")
     text = " ".join(out.split())
-    for default in (f"{api.DEFAULT_RECIPE} if not", f"{api.DEFAULT_DTYPE} if not", "CONTENT-STYLE.png unless"):
+    for default in (f"{api.DEFAULT_RECIPE} if not", "float32 if not", "CONTENT-STYLE.png unless"):
         assert default in text
 
 
