@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from compare import hints
 from compare.facts import differing, recipe_facts
 from compare.tolerances import TOLERANCES, Quantity
-from compare.trace import Array, Environment, Trace
+from compare.trace import Array, Environment, Trace, choice_bits
 from nst_spec import losses
 from nst_spec.backend import finite_or_none
 from nst_spec.errors import NstError
@@ -294,7 +294,7 @@ def _choices(a: Trace, b: Trace, layer: str) -> Choices | None:
         return None
     size = math.prod(b.header.shapes[layer])
     bits = np.unpackbits(np.bitwise_xor(ours, theirs))
-    per_choice = 2 if layer.startswith("pool") else 1
+    per_choice = choice_bits(b.header, layer)
     differing = bits[: per_choice * size].reshape(size, per_choice).any(axis=1)
     return Choices(differing=int(differing.sum()), of=size)
 

@@ -175,6 +175,8 @@ def _expected(header: Header) -> dict[str, list[tuple[int, ...]]]:
         for kind in ("output", "slope"):
             found[f"{kind}/{layer}"] = [shape, (min(math.prod(shape), SAMPLES),)]
             found[f"facts/{kind}/{layer}"] = [(3,)]
+        if bits := choice_bits(header, layer):
+            found[f"choices/{layer}"] = [(-(-bits * math.prod(shape) // 8),)]
     for kind in ("content", "style"):
         for tap in header.recipe[kind]["taps"]:
             found |= {f"term/{kind}/{tap}": [()], f"energy/{kind}/{tap}": [()]}
@@ -182,6 +184,13 @@ def _expected(header: Header) -> dict[str, list[tuple[int, ...]]]:
         channels = header.shapes[tap][-1]
         found |= {f"{matrix}/{tap}": [(channels, channels)] for matrix in ("gram", "target")}
     return found
+
+
+def choice_bits(header: Header, layer: str) -> int:
+    """Return the bits that each choice of a layer takes: 1 of a ReLU, 2 of a maximum pooling, 0 where it makes none."""
+    if layer.startswith("pool"):
+        return 2 if header.recipe["pooling"]["kind"] == "max" else 0
+    return int(layer.startswith("relu"))
 
 
 def read_header(path: Path) -> Header:

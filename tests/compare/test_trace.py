@@ -80,6 +80,7 @@ def test_what_is_no_trace_is_named(kind, message, tmp_path):
         ("gram/relu5_1", None, "gram/relu5_1: expected an array .*, received nothing"),
         ("target/relu1_1", None, "target/relu1_1: .* received nothing"),
         ("facts/slope/conv3_1", None, "facts/slope/conv3_1: .* received nothing"),
+        ("choices/relu2_2", None, r"choices/relu2_2: expected an array \(416,\), received nothing"),
         ("term/tv", None, "term/tv: .* received nothing"),
         (
             "output/relu1_1",
