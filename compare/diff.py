@@ -320,10 +320,6 @@ def _of_term(ours: float, theirs: float, energy: float, profile: str) -> Measure
     return _measure(finite_or_none(_over(abs(ours - theirs), max(abs(theirs), energy))), profile, "term")
 
 
-FIRST_LOSS = "loss of the run's first step"
-"""How a reader is told of it, among the totals."""
-
-
 def _totals(a: Trace, b: Trace, profile: str) -> dict[str, Measure]:
     recipe = Recipe.model_validate(b.header.recipe)
     content, style = (sum(_energies(b, kind).values()) for kind in ("content", "style"))
@@ -338,7 +334,7 @@ def _totals(a: Trace, b: Trace, profile: str) -> dict[str, Measure]:
     if len(runs) == 2:
         # A run's losses decide what it keeps; they are of another function than the judged image's. Only the first are
         # of the same image.
-        found[FIRST_LOSS] = _of_term(float(runs[0][0]), float(runs[1][0]), energies["total/loss"], profile)
+        found[hints.FIRST_LOSS] = _of_term(float(runs[0][0]), float(runs[1][0]), energies["total/loss"], profile)
     return found
 
 

@@ -22,6 +22,10 @@ ROUNDING = {
 """What an error smaller than this may come from, and a fault in the formulas hardly ever does."""
 
 
+FIRST_LOSS = "loss of the run's first step"
+"""What a reader calls it, among the totals."""
+
+
 def hint(a: Trace, b: Trace, quantity: str, where: str) -> str | None:
     """Return what may explain the first quantity that is out, or None.
 
@@ -179,9 +183,11 @@ def _total(a: Trace, b: Trace, where: str) -> str | None:
                     expected = f"{used!r} in {b.header.recipe['space']!r}"
                     return f"the total variation is that of form {form!r} in space {space!r}, expected {expected} (T2)"
         return "the total variation has another form, or another pixel space (T2)"
+    if where == FIRST_LOSS:
+        return "the judged image's loss agrees: what a run evaluates is another"
     if where == "loss":
         return "every term agrees: alpha, beta or the total variation's weight is another"
-    return "the judged image's loss agrees: what a run evaluates, or where it starts, is another"
+    return "every term agrees, their sum does not"
 
 
 def _slope(a: Trace, b: Trace, where: str) -> str | None:

@@ -1,9 +1,11 @@
 """Running backends, each in a process of its own and, if asked, by another interpreter."""
 
+import os
 import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from nst_spec.errors import NstError, install, reason
 from nst_spec.messages import Say
@@ -19,7 +21,11 @@ def run(python: str, arguments: Sequence[str], backend: str, say: Say) -> None:
     """
     try:
         process = subprocess.Popen(
-            [python, *MODULE, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            [python, *MODULE, *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=_environment(),
         )
     except OSError as error:
         raise NstError(f"{backend}: cannot run {python} ({reason(error)})") from error
@@ -43,6 +49,15 @@ def run(python: str, arguments: Sequence[str], backend: str, say: Say) -> None:
         say(last)
 
 
+def _environment() -> dict[str, str]:
+    """Return the environment in which a checkout that runs from its own folder is what the other process runs too."""
+    source = Path(__file__).parents[1]
+    if source.name in ("site-packages", "dist-packages"):
+        return dict(os.environ)
+    others = os.environ.get("PYTHONPATH")
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(source), *([others] if others else [])])}
+
+
 def command(python: str, arguments: Sequence[str]) -> str:
     """Return the command as a person types it."""
-    return shlex.join(["nst", *arguments] if python == sys.executable else [python, "-m", "nst", *arguments])
+    return shlex.join(["nst", *arguments] if python == sys.executable else [python, *MODULE, *arguments])

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
-from compare.diff import FIRST_LOSS, Comparison, First, Layer, Result, Trajectory, limit_text
+from compare.diff import Comparison, First, Layer, Result, Trajectory, limit_text
+from compare.hints import FIRST_LOSS
 from compare.tolerances import TOLERANCES
 from compare.trace import Array, Environment, Trace
 from nst_spec import images

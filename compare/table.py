@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from compare.diff import FIRST_LOSS, Comparison, Layer, Measure, Result, limit_text
+from compare.diff import Comparison, Layer, Measure, Result, limit_text
+from compare.hints import FIRST_LOSS
 from compare.tolerances import TOLERANCES
 
 WIDTH = 120

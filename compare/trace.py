@@ -22,25 +22,27 @@ The file is safetensors: arrays by name, and under the metadata key `nst-trace` 
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 
-from nst_spec import generator, weight_files
+from nst_spec import generator, vgg19, weight_files
 from nst_spec import recipe as recipes
 from nst_spec.errors import NstError, first_problem
 from nst_spec.losses import Shape
 
 FORMAT: Literal[1] = 1
 METADATA_KEY = "nst-trace"
-RUN_IMAGE = "run/image/"
+OF_A_RUN = re.compile(r"(run|nudged/\d+)/(loss|result|image/\d+)")
+"""The names of the arrays of runs."""
 SAMPLES = 2**14
 """Values kept of a layer that has more."""
 
@@ -91,7 +93,15 @@ class Header(Part):
     pixels: dict[str, str]
     content_size: tuple[int, int]
     style_size: tuple[int, int]
-    shapes: dict[str, tuple[int, ...]]
+    shapes: dict[str, tuple[int, int, int]]
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        recipe = recipes.Recipe.model_validate(self.recipe)
+        missing = [layer for layer in ("input", *vgg19.layers_to(recipe.taps)) if layer not in self.shapes]
+        if missing:
+            raise ValueError(f"the shapes of {', '.join(missing)} are missing")
+        return self
 
     @property
     def steps(self) -> int:
@@ -157,11 +167,8 @@ def read(path: Path) -> Trace:
     for name, shapes in _expected(header).items():
         received = arrays[name].shape if name in arrays else "nothing"
         if received not in shapes:
-            accepted = " or ".join(map(str, shapes))
-            raise NstError(f"{path}: the trace is damaged: {name}: expected an array {accepted}, received {received}")
-    for name in arrays:
-        if name.startswith(RUN_IMAGE) and not name.removeprefix(RUN_IMAGE).isdecimal():
-            raise NstError(f"{path}: the trace is damaged: {name}: expected the number of a step")
+            raise _damaged(path, name, f"an array {' or '.join(map(str, shapes))}", received)
+    _check_runs(path, arrays)
     return Trace(header, arrays)
 
 
@@ -170,6 +177,7 @@ def _expected(header: Header) -> dict[str, list[tuple[int, ...]]]:
     width, height = header.content_size
     image = (height, width, 3)
     found: dict[str, list[tuple[int, ...]]] = {"gradient": [image], "image": [image], "term/tv": [()]}
+    found |= {"input/content": [image], "input/style": [(*reversed(header.style_size), 3)]}
     found |= {f"total/{kind}": [()] for kind in ("content", "style", "loss")}
     for layer, shape in header.shapes.items():
         for kind in ("output", "slope"):
@@ -184,6 +192,28 @@ def _expected(header: Header) -> dict[str, list[tuple[int, ...]]]:
         channels = header.shapes[tap][-1]
         found |= {f"{matrix}/{tap}": [(channels, channels)] for matrix in ("gram", "target")}
     return found
+
+
+def _check_runs(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Raise NstError unless the run, if there is one, is whole, and so are the nudged runs, at least one."""
+    names = [name for name in arrays if name.startswith(("run/", "nudged/"))]
+    for name in names:
+        if not OF_A_RUN.fullmatch(name):
+            raise _damaged(path, name, "an array of a run", "none of that name")
+        if not name.endswith("/loss") and arrays[name].shape[2:] != (3,):
+            raise _damaged(path, name, "an image", arrays[name].shape)
+    runs = {name[: -len("/loss")] for name in names if name.endswith("/loss")}
+    for run in sorted({*runs, "run", "nudged/1"}) if names else ():
+        losses = arrays.get(f"{run}/loss", np.zeros(()))
+        if losses.ndim != 1:
+            raise _damaged(path, f"{run}/loss", "an array (steps,)", losses.shape or "nothing")
+        for name in (f"{run}/image/0", *([f"{run}/result"] if losses.size else [])):
+            if name not in arrays:
+                raise _damaged(path, name, "an image", "nothing")
+
+
+def _damaged(path: Path, name: str, expected: str, received: object) -> NstError:
+    return NstError(f"{path}: the trace is damaged: {name}: expected {expected}, received {received}")
 
 
 def choice_bits(header: Header, layer: str) -> int:

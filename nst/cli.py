@@ -5,9 +5,10 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
@@ -19,6 +20,7 @@ from nst.cli_options import (
     backend_option,
     check_kept,
     check_new,
+    files_of,
     json_option,
     keywords,
     machine_options,
@@ -41,8 +43,32 @@ INTERRUPTED = 130
 MAIN_JOB = "stylize"
 
 
-class ReaderGone(Exception):
-    """Whoever read our output has gone (`nst recipes | head`)."""
+class Patient:
+    """A stream that drops what it is given once its reader has gone (`nst recipes | head`): no error of ours."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write text, or drop it."""
+        with self._dropping():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is held back, or drop it."""
+        with self._dropping():
+            self._stream.flush()
+
+    @contextmanager
+    def _dropping(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
 
 class FrontDoor(click.Group):
@@ -60,13 +86,6 @@ class FrontDoor(click.Group):
             args = [MAIN_JOB, *args]
         return super().parse_args(ctx, args)
 
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; raises ReaderGone in place of an error that click would end the process for, with code 1."""
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError as error:
-            raise ReaderGone from error
-
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
 
@@ -81,14 +100,6 @@ def cli(debug: bool) -> None:
     All its options: nst stylize --help.
     """
     del debug
-
-
-def _check_output(output: Path, inputs: Sequence[str | Path | None], bits: int, force: bool) -> None:
-    """Check before a long run that its picture can be written, and that it would not replace one of its inputs."""
-    from nst_spec import images
-
-    check_kept(output, inputs)
-    images.check_writable(output, bits=bits, force=force)
 
 
 def _save(result: "Result", output: Path, bits: int, force: bool) -> None:
@@ -131,19 +142,19 @@ def stylize_command(
     recipes show default.
     """
     from nst.api import DEFAULT_BITS, PAINTING, prepare
+    from nst_spec import images
 
     bits = bits or DEFAULT_BITS
     output = output or Path(f"{Path(content).stem}-{Path(style).stem}.png")
-    inputs = [content, style, given["init"], given["weights"], given["recipe"]]
-    _check_output(output, inputs, bits, force)
+    images.check_writable(output, bits=bits, force=force)
     prepared = prepare(content, style, **{**PAINTING, **keywords(given, quiet=quiet)})
-    _paint(prepared, output, inputs, bits=bits, force=force, save_every=save_every, quiet=quiet)
+    _paint(prepared, output, given["recipe"], bits=bits, force=force, save_every=save_every, quiet=quiet)
 
 
 def _paint(
     prepared: "Prepared",
     output: Path,
-    inputs: Sequence[str | Path | None],
+    source: str | Path | None,
     *,
     bits: int,
     force: bool,
@@ -151,7 +162,10 @@ def _paint(
     quiet: bool,
     steps: int | None = None,
 ) -> None:
-    """Run, show and save, but over none of the `inputs`; after `steps` steps, if given, the run ends as if asked to."""
+    """Run, show and save, but over no input, nor over the recipe's `source`.
+
+    After `steps` steps, if given, the run ends as if it had been asked to.
+    """
     from nst.api import paint
     from nst.progress import Display, Interrupt, Saver
     from nst_spec import images
@@ -160,8 +174,8 @@ def _paint(
     finest = plan(prepared.recipe, prepared.inputs.content, prepared.inputs.style)[-1]
     images.check_fits(output, *finest.content_size)
     saver = Saver(output, save_every, prepared, to_stderr, bits=bits, force=force)
-    for path in saver.paths():
-        check_kept(path, inputs)
+    for path in (output, *saver.paths()):
+        check_kept(path, [source, *files_of(prepared.inputs)])
 
     def on_step(progress: "Progress") -> bool:
         display(progress)
@@ -196,18 +210,18 @@ def demo(
     """Stylise the drawn example images, without network."""
     from nst import examples
     from nst.api import DEFAULT_BITS, PAINTING, prepare
+    from nst_spec import images
     from nst_spec.errors import not_accepted
 
     if style_name not in examples.STYLES:
         raise not_accepted("--style-image", style_name, examples.STYLES)
     output = output or Path("nst-demo.png")
     bits = bits or DEFAULT_BITS
-    inputs = [given["init"], given["weights"], given["recipe"]]
-    _check_output(output, inputs, bits, force)
+    images.check_writable(output, bits=bits, force=force)
     options = keywords(given | {"offline": True}, quiet=quiet)
     options["settings"] = DEMO | options["settings"]
     prepared = prepare(examples.CONTENT, examples.STYLES[style_name], **{**PAINTING, **options})
-    _paint(prepared, output, inputs, bits=bits, force=force, save_every=save_every, quiet=quiet)
+    _paint(prepared, output, given["recipe"], bits=bits, force=force, save_every=save_every, quiet=quiet)
 
 
 DEMO = {"size.pixels": 384}
@@ -269,7 +283,7 @@ def show_recipe(ctx: click.Context, name: str, as_json: bool) -> None:
 
     found = recipe.load(name)
     as_json = as_json or bool(ctx.parent and ctx.parent.params["as_json"])
-    click.echo(found.model_dump_json(indent=2) if as_json else report.recipe_as_text(found))
+    click.echo(json.dumps(found.model_dump(mode="json"), indent=2) if as_json else report.recipe_as_text(found))
 
 
 @cli.group()
@@ -393,11 +407,10 @@ def rerun(
     path = Path(picture)
     output = output or path.with_name(f"{path.stem}-rerun{path.suffix}")
     bits = bits or min(recorded_bits(path), images.most_bits(output))
-    inputs = [path, given["content"], given["style"], given["start"], given["weights"]]
-    _check_output(output, inputs, bits, force)
+    images.check_writable(output, bits=bits, force=force)
     options = {name: value for name, value in given.items() if value is not None}
     prepared, steps = prepare_again(path, say=say(quiet), warn=to_stderr, **options)
-    _paint(prepared, output, inputs, bits=bits, force=force, save_every=save_every, quiet=quiet, steps=steps)
+    _paint(prepared, output, path, bits=bits, force=force, save_every=save_every, quiet=quiet, steps=steps)
 
 
 for command in (trace, diff, compare, bench, measure):
@@ -409,11 +422,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0: done; 1: stopped early, the picture so far written; 2: a user's mistake; 70: ours; 130: interrupted.
     """
+    streams = sys.stdout, sys.stderr
     # A shell may have closed them (`>&-`).
-    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be of bytes that the terminal has not
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    opened = (stream or open(os.devnull, "w") for stream in streams)  # noqa: SIM115
+    sys.stdout, sys.stderr = (cast(TextIO, Patient(stream)) for stream in opened)
+    if sys.stdout.errors == "strict" and isinstance(streams[0], io.TextIOWrapper):
+        streams[0].reconfigure(errors="backslashreplace")  # a file's name may have letters that the terminal has not
+    try:
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
+    finally:
+        sys.stdout, sys.stderr = streams
+
+
+def _run(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     # Accepted anywhere, since it is wanted after the fact.
     arguments = [argument for argument in arguments if argument != "--debug"]
@@ -432,9 +453,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         to_stderr("interrupted")
         return INTERRUPTED
-    except (ReaderGone, BrokenPipeError):  # the latter from what was still to be written; no error of ours
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         if debug:
             raise

@@ -1,5 +1,6 @@
 """The commands of the cross-check: `trace` records one backend, `diff` compares two records, `compare` does it all."""
 
+import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from nst.cli_options import (
     backend_option,
     check_kept,
     check_new,
+    files_of,
     json_option,
     judged_image_option,
     keywords,
@@ -90,12 +92,12 @@ def trace(
     paths = [output / f"{name}{SAFETENSORS}" if all_recipes else output for name in names]
     for path in paths:
         check_new(path, force)
-        check_kept(path, [content, style, image, given["weights"], named])
     make_folder(paths[0].parent)
     tell = say(quiet)
     for number, (name, path) in enumerate(zip(names, paths, strict=True), start=1):
         chosen = options | ({"recipe": name} if name else {})
         prepared = prepare(content, style, deterministic=True, tile="off", **chosen)
+        check_kept(path, [image, named, *files_of(prepared.inputs)])
         tell(f"{prepared.backend.name}: {prepared.recipe.name} ({number} of {len(names)})")
         found = record(
             prepared.backend,
@@ -252,7 +254,7 @@ def _conclude(
         html.write(report / REPORT, result, [traces for _, traces in judged])
         to_stderr(f"the report is {report / REPORT}")
     if as_json:
-        click.echo(result.model_dump_json())
+        click.echo(json.dumps(result.model_dump(mode="json")))
     else:
         table.show(result, all_layers=layers)
     if not ok:

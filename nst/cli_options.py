@@ -3,12 +3,15 @@
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nst.options import RECIPE_OPTIONS
 from nst_spec.messages import Say, to_nobody, to_stderr
+
+if TYPE_CHECKING:
+    from nst_spec.run import Inputs
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 threads_option = click.option("--threads", type=int, help="CPU threads.")
@@ -142,6 +145,12 @@ def check_kept(output: Path, inputs: Iterable[str | Path | None]) -> None:
     for path in inputs:
         if path and output.exists() and Path(path).exists() and output.samefile(path):
             raise NstError(f"{output}: is one of this command's own inputs; choose another name")
+
+
+def files_of(inputs: "Inputs") -> list[Path]:
+    """Return the files that a run's pictures and weights came from, as far as they did."""
+    pictures = (inputs.content, inputs.style, inputs.start)
+    return [picture.path for picture in pictures if picture and picture.path] + [Path(inputs.weights.name)]
 
 
 def make_folder(path: Path) -> None:

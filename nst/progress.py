@@ -1,6 +1,5 @@
 """What a user sees and can do while a run goes on: the display, pictures on the way, Ctrl-C."""
 
-import contextlib
 import signal
 import sys
 import time
@@ -54,9 +53,8 @@ class Display:
             f"loss {losses.total:.4g} ({' + '.join(terms)})"
         )
         if self.bar is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self.bar.set_description_str(text, refresh=False)
-                self.bar.update(progress.work - self.bar.n)
+            self.bar.set_description_str(text, refresh=False)
+            self.bar.update(progress.work - self.bar.n)
         elif progress.step == 1 or (progress.step * PLAIN_LINES) % progress.steps < PLAIN_LINES:
             self.say(text)
 
@@ -76,8 +74,7 @@ class Display:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self.bar is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self.bar.close()
+            self.bar.close()
 
 
 class Saver:

@@ -90,7 +90,9 @@ def record_as_text(record: Mapping[str, Any]) -> str:
 
 
 def _lines(values: Mapping[str, Any]) -> list[str]:
-    return [f"{key} = {_plain(value)}" for key, value in by_key(values)]
+    lines = (f"{key} = {_plain(value)}" for key, value in by_key(values))
+    # A foreign picture's record may hold what moves a terminal's cursor or sets its title.
+    return ["".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line) for line in lines]
 
 
 def _plain(value: Any) -> str:
@@ -100,9 +102,6 @@ def _plain(value: Any) -> str:
         return "; ".join(map(_plain, value))
     if value is None:
         return "-"
-    if isinstance(value, str):
-        # What a foreign picture says may hold what moves a terminal's cursor or sets its title.
-        return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in value)
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 

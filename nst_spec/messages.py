@@ -1,6 +1,5 @@
 """What a person is told while something is under way, and where it goes if the caller does not say."""
 
-import contextlib
 import sys
 from collections.abc import Callable
 
@@ -12,7 +11,7 @@ def to_stderr(message: str) -> None:
     """Print a message with the program's name before it, above a progress bar if there is one."""
     from tqdm import tqdm
 
-    with contextlib.suppress(BrokenPipeError):  # nobody reads it: no reason to end what is under way
+    if sys.stderr is not None:  # a program without a terminal may have none
         tqdm.write(f"nst: {message}", file=sys.stderr)
         sys.stderr.flush()
 

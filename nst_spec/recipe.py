@@ -146,7 +146,7 @@ class LBFGS(Part):
 
     kind: Literal["lbfgs"] = "lbfgs"
     lr: Positive = 1.0
-    history: Count = 100
+    history: Annotated[int, Field(ge=1, le=100_000)] = 100
     tolerance_grad: Finite = 1e-7
     tolerance_change: Finite = 1e-9
 

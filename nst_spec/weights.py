@@ -141,7 +141,10 @@ def check_name(name_or_path: str) -> None:
 
 
 def known_as(weights: WeightSet) -> str:
-    """Return the name of the set that has these very arrays, whatever file they came from; else the weights' own."""
+    """Return the name of the set that has these arrays, whatever file they came from; else the weights' own.
+
+    Of the sets that are fetched only the name is known.
+    """
     return next((info.name for info in SETS.values() if info.arrays == weights.sha256), weights.name)
 
 

@@ -188,6 +188,12 @@ def test_an_exported_set_is_adapted_to_as_the_set_itself(photo, painting, tmp_pa
     assert losses[0] == losses[1]
 
 
+def test_a_program_may_have_no_stderr(quick, photo, painting, monkeypatch):
+    monkeypatch.setattr("sys.stderr", None)
+    result = nst.stylize(photo, painting, recipe="gatys2016", **quick | {"weights": "embedded"})
+    assert len(result.losses) == quick["steps"]
+
+
 def test_messages_go_where_they_are_told(quick, photo, painting):
     said, warned = [], []
     nst.stylize(photo, painting, say=said.append, warn=warned.append, **quick | {"weights": "auto", "steps": 0})

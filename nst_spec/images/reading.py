@@ -36,12 +36,14 @@ class Picture:
     """A picture as it was read.
 
     `pixels` are (H, W, 3), RGB, float64 in [0, 1]. `name` is the file's name without folders, or `image` or `array`.
-    `sha256` is of the file's bytes; for a picture from memory, of its shape and pixels.
+    `sha256` is of the file's bytes; for a picture from memory, of its shape and pixels. `path` is where the file was
+    found, for nobody but this process.
     """
 
     pixels: NDArray[np.float64]
     name: str
     sha256: str
+    path: Path | None = None
 
 
 def _warn(message: str) -> None:
@@ -80,17 +82,22 @@ def read(source: Source, *, allow_large: bool = False, warn: Say = _warn) -> Pic
         where, name = str(Path(source)), Path(source).name
         with decoding(where, allow_large, notes), _opened(source) as file:
             if not file.seek(0, os.SEEK_END):
-                raise NstError(f"{where}: the file is empty")
+                through = "; where a picture is read more than once, it must be a file" if _is_pipe(source) else ""
+                raise NstError(f"{where}: the file is empty{through}")
             file.seek(0)
             # The file, not its path: Pillow memory-maps an uncompressed TIFF and mixes up the sides of a turned one.
             pixels = _pixels(Image.open(file), file, where, notes)
             file.seek(0)
-            picture = Picture(pixels, name, hashlib.file_digest(file, "sha256").hexdigest())
+            picture = Picture(pixels, name, hashlib.file_digest(file, "sha256").hexdigest(), Path(source))
     else:
         raise not_accepted("picture", type(source).__name__, ["a path", "a Pillow image", "a NumPy array"])
     for note in notes:
         warn(f"{name}: {note}")
     return picture
+
+
+def _is_pipe(source: str | os.PathLike[str]) -> bool:
+    return not os.path.isfile(source)
 
 
 @contextmanager

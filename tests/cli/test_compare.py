@@ -1,7 +1,9 @@
 """`nst trace`, `nst diff` and `nst compare` as they are typed; a planted fault sits in an interpreter of its own."""
 
 import json
+import os
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -167,6 +169,33 @@ def test_a_file_in_the_folder_is_not_taken_for_ours_nor_for_an_option(nst, photo
     code, out, err = nst("compare", *options, "--", "-photo.png", painting)
     assert code == 0, err
     assert "-photo.png" in out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="takes a shell")
+@pytest.mark.parametrize("options", ["", "--json"])
+@pytest.mark.parametrize(("factor", "code"), [(1.0, 0), (2.0, 1)])
+def test_a_reader_that_has_gone_changes_no_verdict(options, factor, code, nst, trace):
+    from compare import trace as traces
+
+    trace("a.safetensors", "--backend", "reference", "--no-run")
+    found = traces.read(Path("a.safetensors"))
+    changed = {"gradient": found.arrays["gradient"] * factor}
+    traces.write(Path("b.safetensors"), traces.Trace(found.header, {**found.arrays, **changed}))
+    command = f"{shlex.quote(sys.executable)} -m nst diff a.safetensors b.safetensors {options} | true"
+    assert subprocess.run(["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"]).returncode == code
+
+
+def test_json_is_json_whatever_the_output_can_encode(nst, photo, painting, narrow_file):
+    Path("é😀.png").write_bytes(photo.read_bytes())
+    options = ["--weights", narrow_file, *TINY, "--no-run", "--backend", "reference", "-o", "a.safetensors"]
+    assert nst("trace", "é😀.png", painting, *options)[0] == 0
+    done = subprocess.run(
+        [sys.executable, "-m", "nst", "diff", "a.safetensors", "a.safetensors", "--json"],
+        env=os.environ | {"PYTHONIOENCODING": "cp1252"},
+        capture_output=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)["comparisons"][0]["content"] == "é😀.png"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")

@@ -406,6 +406,34 @@ def test_nor_is_one_by_a_picture_on_the_way(nst, photo, painting, quick):
     assert taken.read_bytes() == before
 
 
+@pytest.mark.parametrize("which", ["content", "style", "weights", "picture"])
+def test_nor_does_a_rerun_replace_what_it_finds_by_itself(nst, photo, painting, quick, which):
+    files = {"content": Path(photo.name), "style": Path(painting.name), "weights": Path("weights.png")}
+    for source, file in zip((photo, painting, quick[1]), files.values(), strict=True):
+        file.write_bytes(Path(source).read_bytes())
+    options = ["--backend", "reference", "-o", "out.png", "--size", 32, "--steps", 2, "--weights", quick[1]]
+    assert nst(files["content"], files["style"], *options)[0] == 0
+    target = {**files, "picture": Path("out.png")}[which]
+    if which == "weights":
+        target = Path(quick[1]).with_suffix(".png")
+        target.symlink_to(quick[1])
+    before = target.read_bytes()
+    code, _, err = nst("rerun", "out.png", "-o", target, "--force", "--weights", quick[1])
+    assert code == 2
+    assert "is one of this command's own inputs" in err
+    assert target.read_bytes() == before
+
+
+def test_nor_a_file_that_a_recipe_names(nst, photo, painting, quick):
+    Path("start.png").write_bytes(photo.read_bytes())
+    Path("mine.toml").write_text('source = "me"\nbased_on = "gatys2016"\ninit = {kind = "file", file = "start.png"}\n')
+    options = ["--recipe", "mine.toml", "-o", "start.png", "--force", "--backend", "reference"]
+    code, _, err = nst(photo, painting, *options, *quick)
+    assert code == 2
+    assert "start.png: is one of this command's own inputs" in err
+    assert Path("start.png").read_bytes() == photo.read_bytes()
+
+
 def test_a_rerun_may_multiply_otherwise(nst, photo, painting, quick):
     assert nst(photo, painting, "-o", "out.png", "--precision", "fp32", *quick)[0] == 0
     record = images.read_record("out.png")
@@ -426,7 +454,7 @@ def piped(command, tmp_path, **options):
 @pytest.mark.skipif(os.name != "posix", reason="takes a shell")
 def test_a_reader_that_has_gone_is_no_error(photo, painting, tmp_path, quick):
     nst = f"{shlex.quote(sys.executable)} -m nst"
-    for command in ("recipes --json", "weights list", "recipes show default"):
+    for command in ("recipes --json", "weights list", "recipes show default", "--help", "--version", "stylize -h"):
         assert piped(f"{nst} {command} | true; exit ${{PIPESTATUS[0]}}", tmp_path).returncode == 0, command
     words = " ".join(shlex.quote(str(word)) for word in (photo, painting, "-o", "out.png", *quick))
     run = piped(f"{nst} {words} --backend reference 2>&1 | head -1; exit ${{PIPESTATUS[0]}}", tmp_path)
@@ -460,11 +488,11 @@ def test_what_a_terminal_cannot_show_is_escaped(photo, painting, tmp_path, quick
 
 
 def test_the_record_of_a_foreign_picture_moves_no_cursor(nst, photo):
-    record = {"note": "\x1b]0;title\x07 straße", "width": 64, "height": 48}
+    record = {"note": {"\x1b[2Jkey": "\x1b]0;title\x07 straße"}, "width": 64, "height": 48}
     images.write("foreign.png", pixels(photo), record)
     code, out, _ = nst("info", "foreign.png")
     assert code == 0
-    assert r"\x1b]0;title\x07 straße" in out
+    assert r"note.\x1b[2Jkey = \x1b]0;title\x07 straße" in out
 
 
 def test_the_line_of_a_step_begins_with_what_a_waiting_person_wants(nst, photo, painting, quick):

@@ -64,6 +64,18 @@ def test_whatever_is_out_is_found_and_named(name, first, trace):
     assert found.hint
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("total/loss", "every term agrees: alpha, beta or the total variation's weight is another"),
+        ("total/style", "every term agrees, their sum does not"),
+        ("run/loss", "the judged image's loss agrees: what a run evaluates is another"),
+    ],
+)
+def test_a_total_has_the_hint_that_fits(name, hint, trace):
+    assert diff(changed(trace, name, by(1.001)), trace).hint == hint
+
+
 def moved(trace, step, factor):
     """A fault moves the run and the nudged run alike."""
     for name in ("run", "nudged/1"):

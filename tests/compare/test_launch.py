@@ -1,5 +1,7 @@
+import os
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -35,6 +37,13 @@ def test_it_is_asked_as_a_module_with_the_arguments(python):
     assert said(python('echo "$*" >&2'), "trace", "photo one.jpg") == ["-P -m nst trace photo one.jpg"]
 
 
+def test_a_checkout_that_runs_from_its_own_folder_is_what_the_process_runs(python, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "theirs")
+    source = Path(launch.__file__).parents[1]
+    installed = source.name == "site-packages"
+    assert said(python('echo "$PYTHONPATH" >&2')) == ["theirs" if installed else f"{source}{os.pathsep}theirs"]
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
@@ -68,4 +77,4 @@ def test_an_interpreter_that_is_not_there_is_named():
 
 def test_a_command_is_written_as_it_is_typed():
     assert launch.command(sys.executable, ["trace", "photo one.jpg"]) == "nst trace 'photo one.jpg'"
-    assert launch.command("env/bin/python", ["trace", "a.jpg"]) == "env/bin/python -m nst trace a.jpg"
+    assert launch.command("env/bin/python", ["trace", "a.jpg"]) == "env/bin/python -P -m nst trace a.jpg"

@@ -88,7 +88,14 @@ def test_what_is_no_trace_is_named(kind, message, tmp_path):
             r"output/relu1_1: .* \(26, 32, 8\) or \(6656,\), received \(7,\)",
         ),
         ("gradient", np.zeros((26, 32)), r"gradient: expected an array \(26, 32, 3\), received \(26, 32\)"),
-        ("run/image/x", np.zeros(3), "run/image/x: expected the number of a step"),
+        ("run/image/x", np.zeros(3), "run/image/x: expected an array of a run"),
+        ("run/image/1", np.zeros(2), r"run/image/1: expected an image, received \(2,\)"),
+        ("run/image/0", None, "run/image/0: expected an image, received nothing"),
+        ("run/result", None, "run/result: expected an image, received nothing"),
+        ("run/loss", np.zeros(()), r"run/loss: expected an array \(steps,\), received nothing"),
+        ("nudged/x/loss", np.zeros(3), "nudged/x/loss: expected an array of a run"),
+        ("nudged/1/loss", None, "nudged/1/loss: .* received nothing"),
+        ("input/style", None, "input/style: .* received nothing"),
     ],
 )
 def test_a_trace_that_is_not_whole_is_named(name, array, message, trace, tmp_path):
@@ -96,6 +103,14 @@ def test_a_trace_that_is_not_whole_is_named(name, array, message, trace, tmp_pat
     arrays |= {} if array is None else {name: array}
     traces.write(tmp_path / "a.safetensors", traces.Trace(trace.header, arrays))
     with pytest.raises(NstError, match=f"the trace is damaged: {message}"):
+        traces.read(tmp_path / "a.safetensors")
+
+
+def test_a_header_without_a_layer_is_damaged(trace, tmp_path):
+    header = trace.header.model_dump(mode="json")
+    del header["shapes"]["relu3_1"]
+    save_file(dict(trace.arrays), tmp_path / "a.safetensors", metadata={traces.METADATA_KEY: json.dumps(header)})
+    with pytest.raises(NstError, match=r"header is damaged: .*the shapes of relu3_1 are missing"):
         traces.read(tmp_path / "a.safetensors")
 
 

@@ -32,7 +32,7 @@ def rules(backend_name, start, settings):
     return [(rule(settings, x), x, tensor) for rule, x in zip(classes, variables, strict=True)]
 
 
-@pytest.mark.parametrize(("history", "steps"), [(1, 15), (5, 4), (5, 60), (15, 60), (10**6, 60)])
+@pytest.mark.parametrize(("history", "steps"), [(1, 15), (5, 4), (5, 60), (15, 60), (10**5, 60)])
 def test_they_take_the_same_steps(history, steps, backend_name):
     settings, start = recipe.LBFGS(history=history), np.linspace(-1, 2, 12)
     oracle, x = spec.LBFGS(settings), start
