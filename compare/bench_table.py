@@ -1,13 +1,10 @@
 """A result of `nst bench` on a terminal, in Markdown's form so that it can be pasted."""
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from compare import terminal
 from compare.bench_result import Change, Result, Row, Spread
-
-WIDTH = 130
-"""Columns that the widest table takes; a narrower terminal breaks its lines, which is better than to shorten them."""
 
 LEGEND = """\
 step: one evaluation and one update, median (quartiles).
@@ -22,7 +19,7 @@ Ratios are medians of the ratios within a round."""
 
 def show(result: Result) -> None:
     """Print a result."""
-    console = Console(highlight=False, width=WIDTH)
+    console = terminal.console()
 
     def say(text: str) -> None:
         console.print(text, soft_wrap=True, markup=False)

@@ -13,6 +13,7 @@ from nst_spec import generator, images, reference, run, tiles
 from nst_spec import recipe as recipes
 from nst_spec.backend import Backend, Evaluation, Image, Objective, Passes, Problem
 from nst_spec.errors import NstError
+from nst_spec.images.records import in_utf8
 from nst_spec.recipe import Pooling, Recipe
 from nst_spec.run import Inputs, Progress
 
@@ -96,10 +97,9 @@ class _Keeping:
 
 
 def _encodable(named: Any) -> Any:
-    # A file's name of bytes that are no UTF-8 has no JSON.
     if isinstance(named, dict):
         return {key: _encodable(value) for key, value in named.items()}
-    return named.encode("utf-8", "backslashreplace").decode() if isinstance(named, str) else named
+    return in_utf8(named) if isinstance(named, str) else named
 
 
 def _blend(problem: Problem, inputs: Inputs, seed: int) -> Array:

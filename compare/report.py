@@ -14,7 +14,6 @@ import numpy as np
 from PIL import Image
 
 from compare.diff import Comparison, First, Layer, Result, Trajectory, limit_text
-from compare.hints import FIRST_LOSS
 from compare.tolerances import TOLERANCES
 from compare.trace import Array, Environment, Trace
 from nst_spec import images
@@ -46,13 +45,7 @@ COLUMNS = (
 SLOPE = Column("slope", "gradient by the layer", "gradient by")
 """The one kind of error whose limit depends on the layer."""
 
-TOTALS = {
-    "tv": "total variation",
-    "content": "content loss",
-    "style": "style loss",
-    "loss": "total loss",
-    FIRST_LOSS: FIRST_LOSS,
-}
+TOTALS = {"tv": "total variation", "content": "content loss", "style": "style loss", "loss": "total loss"}
 
 SMALL = 256
 """The width in pixels below which a picture's pixels are shown as squares."""
@@ -98,7 +91,7 @@ def _render(**view: Any) -> str:
 
 
 def _place(first: First) -> str:
-    return TOTALS[first.where] if first.quantity == "total" else f"{first.quantity} {first.where}"
+    return TOTALS.get(first.where, first.where) if first.quantity == "total" else f"{first.quantity} {first.where}"
 
 
 def _setting(value: int | bool | str | None) -> str:
@@ -124,7 +117,7 @@ def _section(number: int, comparison: Comparison, traces: tuple[Trace, Trace]) -
         "columns": [(column, _limit_of(column, comparison.layers)) for column in COLUMNS],
         "slope": SLOPE,
         "slope_limits": [TOLERANCES.limit(comparison.profile, kind) for kind in ("gradient", "flipped-gradient")],
-        "totals": {TOTALS[name]: measure for name, measure in comparison.totals.items()}
+        "totals": {TOTALS.get(name, name): measure for name, measure in comparison.totals.items()}
         | {"gradient by the image": comparison.gradient},
         "first_step": TOLERANCES.first_step,
         "plots": plots,

@@ -6,17 +6,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from compare import terminal
 from compare.diff import Comparison, Layer, Measure, Result, limit_text
-from compare.hints import FIRST_LOSS
 from compare.tolerances import TOLERANCES
-
-WIDTH = 120
-"""Columns of the table: a narrower terminal breaks its lines, which is better than to shorten numbers."""
 
 
 def show(result: Result, *, all_layers: bool) -> None:
     """Print a result: a table for a comparison that stands alone or fails, a line for every other."""
-    console = Console(highlight=False, width=WIDTH)
+    console = terminal.console()
     recipes = {comparison.recipe for comparison in result.comparisons}
     for number, comparison in enumerate(result.comparisons):
         if not comparison.ok or (len(recipes) == 1 and number == 0):
@@ -63,7 +60,7 @@ def _show_whole(console: Console, comparison: Comparison, all_layers: bool) -> N
     )
     console.print(_table(comparison, all_layers))
     for name, measure in comparison.totals.items():
-        console.print(_judged(name if name == FIRST_LOSS else f"total {name}", measure), soft_wrap=True)
+        console.print(_judged(f"total {name}", measure), soft_wrap=True)
     console.print(
         _judged(f"gradient by the image ({comparison.flips} choices differ)", comparison.gradient), soft_wrap=True
     )

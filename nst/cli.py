@@ -1,6 +1,7 @@
 """The command line. Nothing heavy is imported before a command needs it."""
 
 import io
+import itertools
 import json
 import os
 import sys
@@ -174,8 +175,9 @@ def _paint(
     finest = plan(prepared.recipe, prepared.inputs.content, prepared.inputs.style)[-1]
     images.check_fits(output, *finest.content_size)
     saver = Saver(output, save_every, prepared, to_stderr, bits=bits, force=force)
-    for path in (output, *saver.paths()):
-        check_kept(path, [source, *files_of(prepared.inputs)])
+    inputs = [source, *files_of(prepared.inputs)]
+    for path in itertools.chain([output], saver.paths()):
+        check_kept(path, inputs)
 
     def on_step(progress: "Progress") -> bool:
         display(progress)

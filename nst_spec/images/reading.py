@@ -82,8 +82,9 @@ def read(source: Source, *, allow_large: bool = False, warn: Say = _warn) -> Pic
         where, name = str(Path(source)), Path(source).name
         with decoding(where, allow_large, notes), _opened(source) as file:
             if not file.seek(0, os.SEEK_END):
-                through = "; where a picture is read more than once, it must be a file" if _is_pipe(source) else ""
-                raise NstError(f"{where}: the file is empty{through}")
+                # A pipe is empty once it has been read.
+                ways_on = "" if os.path.isfile(source) else "; what is read more than once must be a file"
+                raise NstError(f"{where}: the file is empty{ways_on}")
             file.seek(0)
             # The file, not its path: Pillow memory-maps an uncompressed TIFF and mixes up the sides of a turned one.
             pixels = _pixels(Image.open(file), file, where, notes)
@@ -94,10 +95,6 @@ def read(source: Source, *, allow_large: bool = False, warn: Say = _warn) -> Pic
     for note in notes:
         warn(f"{name}: {note}")
     return picture
-
-
-def _is_pipe(source: str | os.PathLike[str]) -> bool:
-    return not os.path.isfile(source)
 
 
 @contextmanager

@@ -20,11 +20,15 @@ def sidecar(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
+def in_utf8(text: str) -> str:
+    """Return text with escapes for what has no UTF-8: bytes of a file's name that are none, surrogates in Python."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def to_json(record: Mapping[str, Any]) -> str:
     """Return a record as JSON; it may hold NumPy numbers and arrays."""
     text = json.dumps(record, sort_keys=True, ensure_ascii=False, default=lambda value: value.tolist())
-    # A file name that is not UTF-8 reaches Python as lone surrogates; as \udcxx they are good JSON again.
-    return text.encode("utf-8", "backslashreplace").decode()
+    return in_utf8(text)
 
 
 def to_description(text: str) -> str:
