@@ -68,12 +68,13 @@ class Result:
 class Judgement:
     """An image judged by a recipe, before any step.
 
-    `evaluation` has losses, gradient (H, W, 3), Gram matrices and their targets; `record` says what was evaluated. The
-    gradient is that of the whole canvas, the recipe's margin included.
+    `evaluation` has losses, gradient (H, W, 3), Gram matrices and their targets; `record` says what was evaluated, from
+    `inputs`. The gradient is that of the whole canvas, the recipe's margin included.
     """
 
     evaluation: Evaluation
     recipe: Recipe
+    inputs: Inputs
     record: Mapping[str, Any]
     width: int
     height: int
@@ -262,4 +263,4 @@ def evaluate(
         prepared.say(reason)
     evaluation = objective.evaluate(pixels.astype(prepared.backend.dtype))
     record = prepared.record() | {"tile": objective.plan.tile}
-    return Judgement(evaluation, prepared.recipe, record, width, height)
+    return Judgement(evaluation, prepared.recipe, prepared.inputs, record, width, height)

@@ -249,9 +249,9 @@ def evaluate(
 
     if save_arrays:
         check_new(save_arrays, force)
-        check_kept(save_arrays, [content, style, image, given["init"], given["weights"], given["recipe"]])
     judgement = api.evaluate(content, style, image, **keywords(given))
     if save_arrays:
+        check_kept(save_arrays, [image, given["recipe"], *files_of(judgement.inputs)])
         report.save_arrays(save_arrays, judgement.evaluation)
     click.echo(json.dumps(report.as_dict(judgement)) if as_json else report.as_text(judgement))
 
