@@ -77,9 +77,9 @@ class LBFGS:
     step length min(1, 1/|g|_1) * lr at first, lr afterwards; a pair (s, y) is remembered where y.s > 1e-10; nothing
     moves when max|g| <= tolerance_grad or when g.d > -tolerance_change.
 
-    One thing is ours. The first step may be too short for the digits of float32, or of a gradient from bfloat16, to
-    teach any curvature. torch.optim's next one then takes the whole gradient, and a loss explodes; here its length is
-    min(1, 10/|g|_1) * lr, then min(1, 100/|g|_1) * lr, until there is a pair.
+    One thing is ours. The first step may teach no curvature: it is too short for the digits of float32 or of a gradient
+    from bfloat16, or the loss curves down there. torch.optim's next one then takes the whole gradient, and a loss
+    explodes; here its length is min(1, 10/|g|_1) * lr, then min(1, 100/|g|_1) * lr, until there is a pair.
     """
 
     def __init__(self, settings: recipes.LBFGS) -> None:

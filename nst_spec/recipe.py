@@ -168,7 +168,7 @@ class Recipe(Part):
     """One style-transfer system.
 
     `preprocessing` is the space that feeds the network, None meaning the weight set's own; `space` is the one the
-    optimiser works in. `clamp`: after each step, at the end, or never, to the image of [0, 1] in that space. `result`:
+    optimiser works in. `clamp`: after each step, at the end of each scale, or never, to [0, 1] in that space. `result`:
     the last image or the one the lowest loss was computed on. `carry`: what a finer scale takes over from the coarser
     one: its image, enlarged, or, where there is a content term, the change it made to the content image, so that the
     finer one has all the photo's detail to begin with. `guard`: a loss that is not finite, or over GUARD_FACTOR times

@@ -219,8 +219,6 @@ def run(
             image = initial_image(recipe, inputs, problem, stage)
         else:
             image = stage.on_canvas(_carried(image, recipe, inputs, stage))
-            # Lanczos overshoots at edges; a run that clamps never leaves the box.
-            image = np.clip(image, 0.0, 1.0) if recipe.clamp == "each-step" else image
         if not stage.steps:
             image = stage.off_canvas(image)
             break
@@ -255,20 +253,20 @@ def run(
     assert image is not None
     # A run that stopped at a coarse scale still gives a picture of the size that was asked for.
     image = _carried(image, recipe, inputs, stages[-1])
-    if recipe.clamp != "none":
-        image = np.clip(image, 0.0, 1.0)
     return Outcome(image, tuple(history), stopped, used)
 
 
 def _carried(image: Image, recipe: Recipe, inputs: Inputs, stage: Stage) -> Image:
-    """Return a scale's image, without its margin, as large as a finer scale's and with what the recipe adds there."""
+    """Return a scale's image, without its margin, as large as a finer scale's and as the recipe has it there."""
     height, width = image.shape[:2]
     # A run that nothing holds to the photo would show its detail as a ghost.
     is_held = recipe.alpha and any(recipe.content.taps.values())
     if recipe.carry == "image" or not is_held or (width, height) == stage.content_size:
-        return images.resample(image, *stage.content_size)
-    coarse, fine = (images.fitted(inputs.content.pixels, *size) for size in ((width, height), stage.content_size))
-    return fine + images.resample(image - coarse, *stage.content_size)
+        carried = images.resample(image, *stage.content_size)
+    else:
+        coarse, fine = (images.fitted(inputs.content.pixels, *size) for size in ((width, height), stage.content_size))
+        carried = fine + images.resample(image - coarse, *stage.content_size)
+    return carried if recipe.clamp == "none" else np.clip(carried, 0.0, 1.0)
 
 
 def _shown(descent: Descent, stage: Stage) -> Image:

@@ -166,6 +166,24 @@ def test_clamping_decides_what_the_image_may_hold(inputs):
         assert image.max() == 1.0
 
 
+@pytest.mark.parametrize("carry", ["image", "change"])
+@pytest.mark.parametrize(("clamp", "is_inside"), [("none", False), ("final", True), ("each-step", True)])
+def test_clamping_holds_for_what_is_carried_to_a_finer_scale(clamp, is_inside, carry, inputs):
+    wild = {"init.kind": "noise", "init.sigma": 5.0, "optimizer.kind": "sgd", "optimizer.lr": 1e-30, "result": "last"}
+    scales = [{"fraction": 0.7, "steps": 1}, {"fraction": 1.0, "steps": 1}]
+    chosen = quick(scales=scales, clamp=clamp, carry=carry, **wild)
+
+    def inside(image):
+        return image.min() > -1e-9 and image.max() < 1 + 1e-9
+
+    shown = {}
+    run.run(REFERENCE, chosen, inputs, lambda progress: shown.update({progress.scale: progress.image()}))
+    assert inside(shown[2]) == is_inside
+    stopped = run.run(REFERENCE, chosen, inputs, lambda progress: True)
+    assert stopped.image.shape == shown[2].shape
+    assert inside(stopped.image) == is_inside
+
+
 @pytest.mark.parametrize("name", ["pytorch-blog", "default"])
 def test_no_steps_give_the_initial_image(name, inputs):
     image = run.run(REFERENCE, quick(name, steps=0, **{"size.rule": "long-edge"}), inputs).image
