@@ -25,7 +25,7 @@ def run(python: str, arguments: Sequence[str], backend: str, say: Say) -> None:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            env=_environment(),
+            env=environment(),
         )
     except OSError as error:
         raise NstError(f"{backend}: cannot run {python} ({reason(error)})") from error
@@ -49,7 +49,7 @@ def run(python: str, arguments: Sequence[str], backend: str, say: Say) -> None:
         say(last)
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Return the environment in which a checkout that runs from its own folder is what the other process runs too."""
     source = Path(__file__).parents[1]
     if source.name in ("site-packages", "dist-packages"):

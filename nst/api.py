@@ -136,10 +136,10 @@ def prepare(
     `weights`: a weight set's name or file instead of the recipe's; `device`: auto, cpu, cuda or mps;
     `dtype`: float32 or float64; `precision`: how a float32 run multiplies in the network: fp32, tf32 (on a GPU that
     has it), bf16, or auto, which is bf16 where the device multiplies it natively and fp32 elsewhere; `threads`: CPU
-    threads; `deterministic`: the same bits every time, on a GPU too; `fast`: round more where that is faster, if the
-    framework is not imported yet; `tile`: "auto" (computed in tiles where memory is short), "off", or the tiles' side
-    in pixels; `offline`: never download; `allow_large`: accept images over 300 megapixels; `say`, `warn`: receive
-    messages, to stderr if not given.
+    threads; `deterministic`: the same bits every time, on a GPU too; `fast`: round more where that is faster
+    (TensorFlow's oneDNN only before TensorFlow is imported); `tile`: "auto" (computed in tiles where memory is short),
+    "off", or the tiles' side in pixels; `offline`: never download; `allow_large`: accept images over 300 megapixels;
+    `say`, `warn`: receive messages, to stderr if not given.
     `overrides`: the command line's options by name, for example size=256, steps=100, strength=0.7; `init` may be an
     image. `settings`: any other recipe key, for example {"optimizer.beta1": 0.95}; an option wins over it.
 

@@ -422,7 +422,8 @@ for command in (trace, diff, compare, bench, measure):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code.
 
-    0: done; 1: stopped early, the picture so far written; 2: a user's mistake; 70: ours; 130: interrupted.
+    0: done; 1: stopped early, the picture so far written, or out of tolerance; 2: a user's mistake; 70: ours; 130:
+    interrupted.
     """
     streams = sys.stdout, sys.stderr
     # A shell may have closed them (`>&-`).

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ON_THE_WAY = "saved on the way"
 """What the record of a picture says that its run went on from."""
 PLAIN_LINES = 10
-"""Lines that a whole run prints where the output is no terminal."""
+"""Lines that a whole run prints after its first step's, where the output is no terminal."""
 
 
 class Display:

@@ -32,12 +32,12 @@ def nst_compare() -> Compare:
 def _compare(content: str | Path, style: str | Path, **options: object) -> "Result":
     # Imported here: every pytest session in an environment with nst loads this module.
     from compare.diff import Result
-    from compare.launch import MODULE
+    from compare.launch import MODULE, environment
     from nst.cli_options import as_argument, as_typed
 
     pictures = as_argument(content), as_argument(style)
     command = [sys.executable, *MODULE, "compare", *pictures, *as_typed(options), "--json", "--quiet"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     if not done.stdout:
         pytest.fail(f"nst compare could not run: {done.stderr.strip()}")
     result = Result.model_validate_json(done.stdout)

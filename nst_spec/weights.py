@@ -337,10 +337,9 @@ def _obtain(info: SetInfo, offline: bool, say: Say, force: bool = False) -> Path
             raise FetchError("the network is not tried when offline")
         download(info.url, target, info.size, info.hash, say)
     except FetchError as error:
-        at_hand = " or ".join(f"`--weights {other.name}`" for other in SETS.values() if not other.url)
         raise FetchError(
             f"{info.file}: not fetched from {info.url}: {error}. Ways on: download it by hand to {target}, use "
-            f"`--weights FILE`, or, with the recipe `default`, {at_hand}"
+            f"`--weights FILE`, or `--weights {WITHOUT_NETWORK}`, which come with the package"
         ) from error
     return target
 

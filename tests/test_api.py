@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -171,12 +172,11 @@ def test_no_backend_at_all_names_both_extras(monkeypatch, photo):
         nst.stylize(photo, photo)
 
 
-def test_a_backend_that_cannot_be_loaded_says_why(monkeypatch, photo):
-    import sys
-
-    monkeypatch.setitem(sys.modules, "nst_torch.backend", None)
-    with pytest.raises(nst.NstError, match=r"backend torch: cannot be loaded .*pip install '\.\[torch\]'"):
-        backends.load("torch")
+def test_a_backend_that_cannot_be_loaded_says_why(monkeypatch, backend_name):
+    monkeypatch.setitem(sys.modules, f"nst_{backend_name}.backend", None)
+    message = rf"backend {backend_name}: cannot be loaded .*pip install '\.\[{backend_name}\]'"
+    with pytest.raises(nst.NstError, match=message):
+        backends.load(backend_name)
 
 
 def test_an_exported_set_is_adapted_to_as_the_set_itself(photo, painting, tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from compare.diff import Result
 from nst_spec import backend as backends
 
+ORACLE = ["--backend", "reference"]
 TINY = ["--size", 32, "--steps", 6, "--dtype", "float64"]
 both = pytest.mark.skipif(not {"torch", "tf"} <= set(backends.installed()), reason="takes both frameworks")
 
@@ -122,8 +123,11 @@ def test_a_folder_of_every_recipe(nst, photo, painting, narrow_file):
         (["compare", "none.jpg", "PAINTING", "--backends", "torch,reference"], "torch: none.jpg"),
         (["compare", "PHOTO", "PAINTING", "--against", "."], "--against .: expected a trace"),
         (["compare", "PHOTO", "PAINTING", "--all-recipes", "--against", "PHOTO"], "expected a folder of traces"),
-        (["trace", "PHOTO", "PAINTING", "-o", "WEIGHTS", "--force"], "is one of this command's own inputs"),
-        (["evaluate", "PHOTO", "PAINTING", "--save-arrays", "PHOTO", "--force"], "one of this command's own inputs"),
+        (["trace", "PHOTO", "PAINTING", "-o", "WEIGHTS", "--force", *ORACLE], "is one of this command's own inputs"),
+        (
+            ["evaluate", "PHOTO", "PAINTING", "--save-arrays", "PHOTO", "--force", *ORACLE],
+            "one of this command's own inputs",
+        ),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_code_two(arguments, message, nst, photo, painting, narrow_file):
@@ -162,10 +166,10 @@ def test_compare_runs_every_side_in_a_process_of_its_own(nst, photo, painting, n
     assert f"--backend {backend_name}" in result.commands[0]
 
 
-def test_a_file_in_the_folder_is_not_taken_for_ours_nor_for_an_option(nst, photo, painting, narrow_file, tmp_path):
+def test_a_file_in_the_folder_is_not_taken_for_ours_nor_for_an_option(nst, photo, painting, narrow_file, backend_name):
     Path("compare.py").write_text("raise SystemExit('the wrong module')")
     Path("-photo.png").write_bytes(photo.read_bytes())
-    options = ["--weights", narrow_file, *TINY, "--no-run", "--backends", f"{backends.default_name()},reference"]
+    options = ["--weights", narrow_file, *TINY, "--no-run", "--backends", f"{backend_name},reference"]
     code, out, err = nst("compare", *options, "--", "-photo.png", painting)
     assert code == 0, err
     assert "-photo.png" in out
@@ -183,6 +187,29 @@ def test_a_reader_that_has_gone_changes_no_verdict(options, factor, code, nst, t
     traces.write(Path("b.safetensors"), traces.Trace(found.header, {**found.arrays, **changed}))
     command = f"{shlex.quote(sys.executable)} -m nst diff a.safetensors b.safetensors {options} | true"
     assert subprocess.run(["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"]).returncode == code
+
+
+def test_a_layer_that_is_out_is_shown_though_it_is_no_tap(nst, trace):
+    from compare import trace as traces
+
+    trace("a.safetensors", *ORACLE, "--no-run")
+    found = traces.read(Path("a.safetensors"))
+    name = "output/conv3_2"
+    traces.write(Path("b.safetensors"), traces.Trace(found.header, {**found.arrays, name: 2 * found.arrays[name]}))
+    code, out, _ = nst("diff", "b.safetensors", "a.safetensors")
+    assert code == 1
+    shown = [line.split()[0] for line in out.splitlines() if "OUT" in line]
+    assert shown == ["conv3_2"]
+    assert "conv3_3 " not in out
+
+
+def test_a_trace_has_the_images_and_maps_that_are_asked_for(nst, trace):
+    from compare import trace as traces
+
+    assert trace("a.safetensors", *ORACLE, "--every", "4", "--whole")[0] == 0
+    found = traces.read(Path("a.safetensors"))
+    assert set(found.under("run/image")) == {"0", "4", "6"}
+    assert found.arrays["output/relu1_1"].shape == found.header.shapes["relu1_1"]
 
 
 def test_json_is_json_whatever_the_output_can_encode(nst, photo, painting, narrow_file):
@@ -288,7 +315,7 @@ def test_the_report_lies_beside_the_traces(nst, photo, painting, narrow_file):
     assert Path(traces[0]).read_bytes() == kept
 
 
-def test_pytest_has_a_fixture(pytestconfig, photo, painting, narrow_file, nst_compare, backend_name):
+def test_pytest_has_a_fixture(photo, painting, narrow_file, nst_compare, backend_name):
     result = nst_compare(
         photo,
         painting,
@@ -297,9 +324,11 @@ def test_pytest_has_a_fixture(pytestconfig, photo, painting, narrow_file, nst_co
         backends=f"{backend_name},reference",
         no_run=True,
         all_recipes=False,
+        guard=False,
         set=["tv.weight=3", "alpha=2"],
     )
     assert result.ok
+    assert "--no-guard --set tv.weight=3 --set alpha=2" in result.commands[0]
     with pytest.raises(pytest.fail.Exception, match=r"could not run: .* recipe: received 'none'"):
         nst_compare(photo, painting, recipe="none")
 

@@ -159,6 +159,15 @@ def test_a_run_is_judged_by_its_distance_from_itself(trace):
         assert step.distance == pytest.approx(factor * step.own_distances[1], rel=1e-3)
 
 
+def test_runs_moved_by_more_units_tell_the_distance_of_one(trace):
+    ones = {name: array for name, array in trace.arrays.items() if name.startswith("nudged/1/")}
+    twos = {name.replace("/1/", "/2/", 1): 2 * array - trace.arrays[f"run/{name[9:]}"] for name, array in ones.items()}
+    found = diff(dataclasses.replace(trace, arrays={**trace.arrays, **twos}), trace)
+    further, own = found.trajectory.steps[-1].own_distances
+    assert own > 0
+    assert further == pytest.approx(own, rel=1e-2, abs=0)
+
+
 def test_the_first_steps_of_a_run_are_shown_and_not_judged(trace):
     found = diff(moved(trace, 4, 1.5), trace)
     assert found.ok

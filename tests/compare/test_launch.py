@@ -40,7 +40,7 @@ def test_it_is_asked_as_a_module_with_the_arguments(python):
 def test_a_checkout_that_runs_from_its_own_folder_is_what_the_process_runs(python, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "theirs")
     source = Path(launch.__file__).parents[1]
-    installed = source.name == "site-packages"
+    installed = source.name in ("site-packages", "dist-packages")
     assert said(python('echo "$PYTHONPATH" >&2')) == ["theirs" if installed else f"{source}{os.pathsep}theirs"]
 
 

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,18 @@ def test_the_nudged_run_is_another_one_very_near(trace):
     for step in range(1, 7):
         a, b = trace.arrays[f"run/image/{step}"], trace.arrays[f"nudged/1/image/{step}"]
         assert 0 < np.abs(a - b).max() < 1e-6
+
+
+def test_every_step_is_moved_in_its_own_way(traced):
+    # Steps too short to see, so that the run moves by its nudges alone.
+    still = {"optimizer.kind": "sgd", "optimizer.lr": 1e-300, "result": "last", "clamp": "none", "size.margin": 0}
+    found = traced(**still).arrays
+    # What a step gives is kept before it is moved, so that the first two are the same.
+    images = [found[f"nudged/1/image/{step}"] for step in range(1, 7)]
+    np.testing.assert_array_equal(found["run/image/6"], found["run/image/0"])
+    ways = [np.sign(after - before) for before, after in itertools.pairwise([found["run/image/0"], *images])]
+    for one, other in itertools.combinations(ways, 2):
+        assert 0.4 < np.mean(one == other) < 0.6
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -17,7 +17,11 @@ def launched(monkeypatch, traced):
     def run(python, arguments, backend, say):
         calls.append(arguments)
         made = run.made if "--closer" in arguments or backend != "tf" else run.faulty
-        trace.write(Path(arguments[arguments.index("-o") + 1]), made)
+        path = Path(arguments[arguments.index("-o") + 1])
+        if "--all-recipes" in arguments:
+            path.mkdir()
+            path /= f"{made.header.recipe['name']}.safetensors"
+        trace.write(path, made)
 
     run.made = run.faulty = traced()
     run.calls = calls
@@ -29,17 +33,16 @@ def moved(found, name):
     return trace.Trace(found.header, {**found.arrays, name: found.arrays[name] * 1.001})
 
 
-def start(tmp_path, *backends):
-    begun = Session(["photo.jpg", "painting.jpg"], tmp_path, say=print)
+def start(tmp_path, *backends, **options):
+    begun = Session(["photo.jpg", "painting.jpg"], tmp_path, say=print, **options)
     for backend in backends:
         begun.record(backend)
     return begun
 
 
 def test_where_only_a_run_is_out_both_sides_are_recorded_again_for_a_second_look(launched, tmp_path):
-    found = launched.made
     for name in ("run/image/6", "nudged/1/image/6"):
-        launched.faulty = moved(launched.faulty if launched.faulty is not found else found, name)
+        launched.faulty = moved(launched.faulty, name)
     begun = start(tmp_path, "torch", "tf")
     ((comparison, _),) = begun.compare()
     assert comparison.ok
@@ -48,6 +51,17 @@ def test_where_only_a_run_is_out_both_sides_are_recorded_again_for_a_second_look
     assert begun.notes[0].startswith("default, torch against tf: a second look, after image after step 6: ")
     # What was recorded first is still there, for other pairs.
     assert not next(compare_files(tmp_path / "torch.safetensors", tmp_path / "tf.safetensors"))[0].ok
+
+
+def test_of_all_recipes_the_one_that_is_out_is_looked_at_again(launched, tmp_path):
+    for name in ("run/image/6", "nudged/1/image/6"):
+        launched.faulty = moved(launched.faulty, name)
+    ((comparison, _),) = start(tmp_path, "torch", "tf", all_recipes=True).compare()
+    assert comparison.ok
+    assert len(launched.calls) == 4
+    for call in launched.calls[2:]:
+        assert "--all-recipes" not in call
+        assert call[call.index("--recipe") + 1] == "default"
 
 
 def test_a_flipped_choice_that_moves_the_gradient_too_far_is_looked_at_again(launched, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from nst_spec import backend as backends
 from nst_spec import recipe, run, weights
 from nst_spec.errors import NstError
+from nst_spec.frugal import FrugalDescent
 from nst_spec.images import Picture
 from nst_spec.run import Inputs
 from tests.conftest import relative, smooth_image
@@ -120,6 +121,23 @@ def test_a_history_too_long_for_memory_is_halved(backend_name, device, failing, 
     assert (outcome.plan.tile, outcome.plan.history) == (None, 2)
     assert len(outcome.losses) == 8
     assert outcome.losses[-1].total < outcome.losses[0].total
+
+
+def test_a_history_that_was_cleared_cannot_be_cut_down(backend_name, device, failing, inputs):
+    chosen = quick(**{"optimizer.kind": "lbfgs"})
+    [stage] = run.plan(chosen, inputs.content, inputs.style)
+    problem = run.problem_at(stage, chosen, inputs, "float64")
+    backend = backends.load(backend_name, device=device, dtype="float64")
+    descent = FrugalDescent(backend, problem, problem.content, say=print, warn=print)
+    failing("update", lambda tile, call: call == 4, errors(backend_name)[0])
+    for _ in range(3):
+        descent.evaluate()
+        descent.update()
+    descent.keep()
+    descent.restore()
+    descent.evaluate()
+    with pytest.raises(NstError, match=r"out of memory for the optimiser's step"):
+        descent.update()
 
 
 def test_adam_has_no_history_to_cut_down(backend_name, device, failing, inputs):

@@ -14,6 +14,7 @@ from tensorflow.python.framework import config as determinism  # noqa: E402
 import nst_tf  # noqa: E402
 from nst_spec import backend as backends  # noqa: E402
 from nst_spec import recipe, reference, vgg19, weights  # noqa: E402
+from nst_spec.errors import NstError  # noqa: E402
 from nst_spec.recipe import Pooling  # noqa: E402
 from nst_tf import network, optimizers  # noqa: E402
 from tests.conftest import make_problem, relative, smooth_image  # noqa: E402
@@ -151,6 +152,18 @@ print(found["onednn"], found["xla"], found["threads"] if hasattr(os, "sched_seta
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "False", "1"]
+
+
+def test_threads_cannot_change_once_tensorflow_runs():
+    tf.constant(0.0)
+    with pytest.raises(NstError, match="too late for threads or memory settings"):
+        backends.load("tf", device="cpu", threads=97)
+
+
+def test_keras_must_run_on_tensorflow(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(NstError, match="Keras runs on jax here; set KERAS_BACKEND=tensorflow"):
+        backends.load("tf", device="cpu")
 
 
 def test_tensorflow_starts_without_chatter():
