@@ -117,7 +117,9 @@ def test_a_term_near_zero_is_judged_beside_its_energy(trace):
     # As of an image that is nearly the content image: both sides' terms are rounding.
     near = [changed(trace, "term/content/relu4_2", lambda _, value=value: np.array(value)) for value in (1e-20, 3e-20)]
     measure = next(layer.content_term for layer in diff(*near).layers if layer.content_term)
-    assert measure.error == pytest.approx(2e-20)  # the term is relative to its energy, which makes that 1
+    assert measure.error == pytest.approx(
+        2e-20, rel=1e-12, abs=0
+    )  # the term is relative to its energy, which makes that 1
 
 
 def flip(array):
@@ -156,7 +158,7 @@ def test_a_run_is_judged_by_its_distance_from_itself(trace):
         assert found.trajectory.ratio.error == pytest.approx(factor, rel=1e-3)
         step = found.trajectory.steps[-1]
         assert (step.step, step.ok) == (6, ok)
-        assert step.distance == pytest.approx(factor * step.own_distances[1], rel=1e-3)
+        assert step.distance == pytest.approx(factor * step.own_distances[1], rel=1e-3, abs=0)
 
 
 def test_runs_moved_by_more_units_tell_the_distance_of_one(trace):
