@@ -17,11 +17,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from compare import launch
 from nst_spec import backend as backends
-from nst_spec import generator, preprocessing, recipe, vgg19, weights
+from nst_spec import generator, preprocessing, recipe, vgg19, weight_files, weights
 from nst_spec.backend import Problem
 
+# Processes that tests start run this checkout too, whatever is installed.
+os.environ.update(launch.environment())
+
 NARROW = tuple(width // 8 for width in vgg19.WIDTHS)
+
+takes_both = pytest.mark.skipif(not {"torch", "tf"} <= set(backends.installed()), reason="takes both frameworks")
 
 
 def pytest_addoption(parser):
@@ -63,6 +69,36 @@ def narrow_weights():
     return weights.random_weights(NARROW)
 
 
+@pytest.fixture
+def narrow_file(narrow_weights, tmp_path):
+    """The narrow weights as a file without a preprocessing of its own."""
+    path = tmp_path / "narrow.safetensors"
+    weight_files.write(path, narrow_weights.arrays, {})
+    return path
+
+
+def splitmix64(state):
+    """SplitMix64 in Python's own integers: the sequential form that Vigna published, without an end."""
+    while True:
+        state = (state + 0x9E3779B97F4A7C15) % 2**64
+        z = state
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) % 2**64
+        yield z ^ (z >> 31)
+
+
+def quartic_gradient(x):
+    """The gradient of `sum (x - 1)^4 + sum x[i] x[i + 1]`, something to minimise: (N,)."""
+    gradient = 4 * (x - 1) ** 3
+    gradient[1:] += x[:-1]
+    gradient[:-1] += x[1:]
+    return gradient
+
+
+def to_uint8(image):
+    return (image * 255).astype(np.uint8)
+
+
 def smooth_image(height, width, seed):
     """An image with colour, gradients and grain, so that no two regions are alike."""
     y, x = np.mgrid[0:height, 0:width].astype(float)
@@ -91,12 +127,12 @@ def relative(received, expected):
 @pytest.fixture
 def photo(tmp_path):
     path = tmp_path / "photo.png"
-    Image.fromarray((smooth_image(48, 64, 1) * 255).astype(np.uint8)).save(path)
+    Image.fromarray(to_uint8(smooth_image(48, 64, 1))).save(path)
     return path
 
 
 @pytest.fixture
 def painting(tmp_path):
     path = tmp_path / "painting.jpg"
-    Image.fromarray((smooth_image(56, 40, 5) * 255).astype(np.uint8)).save(path, quality=95)
+    Image.fromarray(to_uint8(smooth_image(56, 40, 5))).save(path, quality=95)
     return path

@@ -11,19 +11,13 @@ from PIL import Image
 import nst
 from nst.cli import main
 from nst_spec import backend as backends
-from nst_spec import cpu, weight_files, weights
-from tests.conftest import smooth_image
+from nst_spec import cpu, weights
+from tests.conftest import smooth_image, to_uint8
 
 
 @pytest.fixture
-def quick(narrow_weights, tmp_path):
-    path = tmp_path / "narrow.safetensors"
-    weight_files.write(path, narrow_weights.arrays, {})
-    return {"weights": str(path), "size": 32, "steps": 4, "backend": "reference"}
-
-
-def as_uint8(image):
-    return (image * 255).astype(np.uint8)
+def quick(narrow_file):
+    return {"weights": str(narrow_file), "size": 32, "steps": 4, "backend": "reference"}
 
 
 def test_paths_pil_images_and_arrays_give_one_picture(quick, photo, painting):
@@ -82,7 +76,7 @@ def test_an_unknown_keyword_is_a_type_error(quick, photo, painting):
 
 
 def test_a_run_may_start_from_an_image_in_memory(quick, photo, painting):
-    start = as_uint8(smooth_image(24, 32, 9))
+    start = to_uint8(smooth_image(24, 32, 9))
     result = nst.stylize(photo, painting, init=start, **quick | {"steps": 0})
     np.testing.assert_allclose(result.image, start / 255)
     assert result.record["recipe"]["init"] == {"kind": "file", "file": "image", "sigma": 1.0, "seed": 0}
@@ -204,9 +198,9 @@ def test_messages_go_where_they_are_told(quick, photo, painting):
 
 def test_an_image_of_another_aspect_is_judged_with_a_warning(quick, photo, painting):
     warned = []
-    nst.evaluate(photo, painting, image=as_uint8(smooth_image(48, 64, 3)), warn=warned.append, **quick)
+    nst.evaluate(photo, painting, image=to_uint8(smooth_image(48, 64, 3)), warn=warned.append, **quick)
     assert warned == []
-    nst.evaluate(photo, painting, image=as_uint8(smooth_image(20, 64, 3)), warn=warned.append, **quick)
+    nst.evaluate(photo, painting, image=to_uint8(smooth_image(20, 64, 3)), warn=warned.append, **quick)
     assert warned == ["array: 64 x 20 px is stretched to the run's 32 x 24 px"]
 
 

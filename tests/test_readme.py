@@ -11,7 +11,7 @@ import nst.api
 from compare import launch
 from nst.cli import main
 from nst_spec import backend as backends
-from nst_spec import weight_files
+from tests.conftest import takes_both
 
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
 SHELL = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
@@ -19,13 +19,13 @@ PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch, photo, painting, narrow_weights):
+def here(tmp_path, monkeypatch, photo, painting, narrow_file):
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
     shutil.copy(photo, "photo.jpg")
     shutil.copy(painting, "painting.jpg")
-    weight_files.write(folder / "narrow.safetensors", narrow_weights.arrays, {})
+    shutil.copy(narrow_file, "narrow.safetensors")
     prepare = nst.api.prepare
 
     def quick(*arguments, **options):
@@ -42,7 +42,7 @@ def here(tmp_path, monkeypatch, photo, painting, narrow_weights):
     return folder
 
 
-@pytest.mark.skipif(not {"torch", "tf"} <= set(backends.installed()), reason="the examples show both backends")
+@takes_both
 def test_the_commands(here, capsys):
     assert len(SHELL) > 12
     # Pictures of the examples above feed those below, so they run in the README's order.

@@ -1,15 +1,6 @@
 import pytest
 
 from nst.cli import main
-from nst_spec import weight_files
-
-
-@pytest.fixture
-def narrow_file(narrow_weights, tmp_path):
-    """The narrow weights as a file without a preprocessing of its own."""
-    path = tmp_path / "narrow.safetensors"
-    weight_files.write(path, narrow_weights.arrays, {})
-    return path
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import pytest
 
 from compare.diff import Result
 from nst_spec import backend as backends
+from tests.conftest import takes_both
 
 ORACLE = ["--backend", "reference"]
 TINY = ["--size", 32, "--steps", 6, "--dtype", "float64"]
-both = pytest.mark.skipif(not {"torch", "tf"} <= set(backends.installed()), reason="takes both frameworks")
 
 
 @pytest.fixture
@@ -261,7 +261,7 @@ def test_a_side_that_breaks_down_is_no_verdict(nst, photo, painting, narrow_file
     assert err.splitlines()[-1] == "nst: tf: the GPU is on fire"
 
 
-@both
+@takes_both
 def test_both_frameworks_and_the_oracle(nst, photo, painting, narrow_file):
     code, out, err = nst("compare", photo, painting, "--weights", narrow_file, *TINY)
     assert code == 0, err

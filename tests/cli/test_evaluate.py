@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import smooth_image
+from tests.conftest import smooth_image, to_uint8
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_the_json_has_every_number(nst, arguments, backend_name):
 
 def test_an_image_of_the_runs_size_is_used_pixel_by_pixel_and_another_is_resized(nst, arguments, tmp_path):
     exact = tmp_path / "exact.png"
-    Image.fromarray((smooth_image(24, 32, 9) * 255).astype(np.uint8)).save(exact)
+    Image.fromarray(to_uint8(smooth_image(24, 32, 9))).save(exact)
     large = tmp_path / "large.png"
     Image.open(exact).resize((64, 48), Image.Resampling.NEAREST).save(large)
     totals = [json.loads(nst(*arguments, "--json", "--image", image)[1])["total"] for image in (exact, large)]
@@ -73,23 +73,16 @@ def test_the_arrays_are_saved(nst, arguments, narrow_weights):
 
 
 def test_the_gradient_is_by_the_image_in_unit_rgb(nst, arguments, tmp_path):
-    pixels = (smooth_image(24, 32, 9) * 200 + 20).astype(np.uint16) * 257
-    totals = []
+    arguments = [*arguments, "--recipe", "udacity2018", "--resize", "long-edge", "--json"]
+    pixels = to_uint8(0.1 + 0.8 * smooth_image(24, 32, 9))
+    totals, slopes = [], []
     for change in (0, 1):
-        np_image = pixels.copy()
-        np_image[10, 12, 0] += change * 257
-        path = tmp_path / f"{change}.png"
-        Image.fromarray((np_image // 257).astype(np.uint8)).save(path)
-        saved = ["--save-arrays", f"{change}.npz"]
-        totals.append(
-            json.loads(
-                nst(*arguments, "--recipe", "udacity2018", "--resize", "long-edge", "--json", "--image", path, *saved)[
-                    1
-                ]
-            )["total"]
-        )
-    slopes = [np.load(f"{change}.npz")["gradient"][10, 12, 0] for change in (0, 1)]
-    # One grey level of red: the change of the total lies between what both ends' slopes predict.
+        pixels[10, 12, 0] += change
+        Image.fromarray(pixels).save(tmp_path / "judged.png")
+        _, out, _ = nst(*arguments, "--image", tmp_path / "judged.png", "--save-arrays", f"{change}.npz")
+        totals.append(json.loads(out)["total"])
+        slopes.append(np.load(f"{change}.npz")["gradient"][10, 12, 0])
+    # By one grey level of red: the trapezoidal rule.
     assert (totals[1] - totals[0]) * 255 == pytest.approx(np.mean(slopes), rel=0.02)
 
 

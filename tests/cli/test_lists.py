@@ -74,7 +74,8 @@ def test_fetching_offline_names_the_ways_on(nst):
     code, _, err = nst("weights", "fetch", "caffe")
     assert code == 2
     assert "offline" in err
-    assert "--weights FILE" in err and "--weights embedded" in err
+    assert "--weights FILE" in err
+    assert "--weights embedded" in err
 
 
 def test_no_arguments_show_the_help(nst):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from nst.progress import Display
 from nst_spec import images
-from tests.conftest import relative, smooth_image
+from tests.conftest import relative, smooth_image, to_uint8
 
 
 @pytest.fixture
@@ -308,7 +308,7 @@ MISTAKES = {
 def test_an_input_that_cannot_work_gets_one_line(nst, painting, quick, name):
     Path("folder.jpg").mkdir()
     Path("text.jpg").write_text("hello")
-    Image.fromarray((smooth_image(64, 64, 1) * 255).astype(np.uint8)).save("whole.png")
+    Image.fromarray(to_uint8(smooth_image(64, 64, 1))).save("whole.png")
     Path("half.png").write_bytes(Path("whole.png").read_bytes()[:2000])
     Path("empty.png").touch()
     Image.new("RGB", (160, 10)).save("strip.png")

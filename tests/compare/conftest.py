@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from compare.record import record
@@ -29,3 +31,12 @@ def traced(inputs):
 @pytest.fixture(scope="session")
 def trace(traced):
     return traced()
+
+
+def changed(trace, change, *names):
+    """A copy of the trace whose named arrays are what `change` makes of them."""
+    return dataclasses.replace(trace, arrays={**trace.arrays, **{name: change(trace.arrays[name]) for name in names}})
+
+
+def by(factor):
+    return lambda array: array * factor

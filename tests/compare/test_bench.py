@@ -262,7 +262,7 @@ def as_image(gradient):
     return array.transpose(1, 2, 0) if array.shape[0] == 3 else array
 
 
-def test_the_bare_network_goes_back_to_the_image(workload, backend_name):
+def test_the_bare_network_goes_back_to_the_image(workload):
     work = workload("gatys2016", "float64")
     gradient = as_image(work.bare_pass()())
     problem = work.problem

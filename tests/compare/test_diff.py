@@ -14,14 +14,7 @@ from compare.trace import SAMPLES, positions
 from nst_spec import backend as backends
 from nst_spec import recipe
 from nst_spec.errors import NstError
-
-
-def changed(trace, name, change):
-    return dataclasses.replace(trace, arrays={**trace.arrays, name: change(trace.arrays[name])})
-
-
-def by(factor):
-    return lambda array: array * factor
+from tests.compare.conftest import by, changed
 
 
 def test_a_trace_agrees_with_itself_exactly(trace):
@@ -37,7 +30,7 @@ def test_a_trace_agrees_with_itself_exactly(trace):
 
 
 def test_an_error_is_the_norm_of_the_difference_over_the_norm(trace):
-    found = diff(changed(trace, "gradient", by(1 + 3e-9)), trace)
+    found = diff(changed(trace, by(1 + 3e-9), "gradient"), trace)
     assert found.gradient.error == pytest.approx(3e-9)
     assert str(found.first) == "gradient by the image: 3.0e-09, limit 1e-12"
 
@@ -58,7 +51,7 @@ def test_an_error_is_the_norm_of_the_difference_over_the_norm(trace):
     ],
 )
 def test_whatever_is_out_is_found_and_named(name, first, trace):
-    found = diff(changed(trace, name, by(1.001)), trace)
+    found = diff(changed(trace, by(1.001), name), trace)
     assert not found.ok
     assert str(found.first).startswith(f"{first}:")
     assert found.hint
@@ -73,14 +66,12 @@ def test_whatever_is_out_is_found_and_named(name, first, trace):
     ],
 )
 def test_a_total_has_the_hint_that_fits(name, hint, trace):
-    assert diff(changed(trace, name, by(1.001)), trace).hint == hint
+    assert diff(changed(trace, by(1.001), name), trace).hint == hint
 
 
 def moved(trace, step, factor):
     """A fault moves the run and the nudged run alike."""
-    for name in ("run", "nudged/1"):
-        trace = changed(trace, f"{name}/image/{step}", by(factor))
-    return trace
+    return changed(trace, by(factor), f"run/image/{step}", f"nudged/1/image/{step}")
 
 
 def test_a_run_that_goes_elsewhere_is_found_and_named(trace):
@@ -98,16 +89,14 @@ def test_a_run_with_a_margin_that_goes_elsewhere_has_its_hint_too(traced):
 
 
 def test_the_first_of_several_is_the_first_in_the_order_of_computation(trace):
-    broken = trace
-    for name in ("gradient", "slope/relu1_1", "term/style/relu5_1", "output/conv4_3", "gram/relu5_1"):
-        broken = changed(broken, name, by(2.0))
-    assert str(diff(broken, trace).first).startswith("output of conv4_3")
+    names = ("gradient", "slope/relu1_1", "term/style/relu5_1", "output/conv4_3", "gram/relu5_1")
+    assert str(diff(changed(trace, by(2.0), *names), trace).first).startswith("output of conv4_3")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("name", ["gradient", "output/conv1_1", "term/tv", "gram/relu1_1", "run/image/6"])
 def test_what_is_not_finite_is_out(name, value, trace):
-    found = diff(changed(trace, name, by(value)), trace)
+    found = diff(changed(trace, by(value), name), trace)
     assert not found.ok
     assert found.first.measure.error is None
     json.loads(found.model_dump_json())
@@ -115,11 +104,10 @@ def test_what_is_not_finite_is_out(name, value, trace):
 
 def test_a_term_near_zero_is_judged_beside_its_energy(trace):
     # As of an image that is nearly the content image: both sides' terms are rounding.
-    near = [changed(trace, "term/content/relu4_2", lambda _, value=value: np.array(value)) for value in (1e-20, 3e-20)]
+    near = [changed(trace, lambda _, value=value: np.array(value), "term/content/relu4_2") for value in (1e-20, 3e-20)]
     measure = next(layer.content_term for layer in diff(*near).layers if layer.content_term)
-    assert measure.error == pytest.approx(
-        2e-20, rel=1e-12, abs=0
-    )  # the term is relative to its energy, which makes that 1
+    # The term is relative to its energy, which makes that 1.
+    assert measure.error == pytest.approx(2e-20, rel=1e-12, abs=0)
 
 
 def flip(array):
@@ -129,7 +117,7 @@ def flip(array):
 
 
 def test_choices_that_differ_are_counted_and_loosen_the_gradients_before_them_alone(trace):
-    found = diff(changed(trace, "choices/relu3_2", flip), trace)
+    found = diff(changed(trace, flip, "choices/relu3_2"), trace)
     choices = {layer.layer: layer.choices for layer in found.layers}
     assert choices["relu3_2"].differing == found.flips == 2
     assert choices["relu3_2"].of == math.prod(trace.header.shapes["relu3_2"])
@@ -143,17 +131,16 @@ def test_choices_that_differ_are_counted_and_loosen_the_gradients_before_them_al
 def test_choices_of_maximum_pooling_are_counted_by_window(traced):
     trace = traced("pytorch-blog", runs=False)
     # Bits 3 and 17 belong to windows 1 and 8.
-    found = diff(changed(trace, "choices/pool1", flip), trace)
+    found = diff(changed(trace, flip, "choices/pool1"), trace)
     assert {layer.layer: layer.choices for layer in found.layers}["pool1"].differing == 2
 
 
 def test_a_run_is_judged_by_its_distance_from_itself(trace):
     own = trace.arrays["nudged/1/image/6"] - trace.arrays["run/image/6"]
     for factor, ok in ((5.0, True), (20.0, False)):
-        moved = changed(trace, "run/image/6", lambda image, factor=factor: image + factor * own)
         # Its own distance from the nudged run moves along.
-        moved = changed(moved, "nudged/1/image/6", lambda image, factor=factor: image + factor * own)
-        found = diff(moved, trace)
+        names = "run/image/6", "nudged/1/image/6"
+        found = diff(changed(trace, lambda image, factor=factor: image + factor * own, *names), trace)
         assert found.ok is ok
         assert found.trajectory.ratio.error == pytest.approx(factor, rel=1e-3)
         step = found.trajectory.steps[-1]
@@ -203,7 +190,7 @@ def test_a_run_that_ends_early_on_one_side_is_out(trace):
 
 
 def test_the_final_picture_is_judged_as_its_steps_are(trace):
-    other = changed(changed(trace, "run/result", by(1.01)), "nudged/1/result", by(1.01))
+    other = changed(trace, by(1.01), "run/result", "nudged/1/result")
     found = diff(other, trace)
     assert str(found.first).startswith("picture of the run:")
     assert "the best image is another" in found.hint
@@ -216,7 +203,7 @@ def test_whole_maps_are_compared_whole(inputs):
     values = whole.arrays["output/relu1_1"].ravel().copy()
     unseen = np.setdiff1d(np.arange(values.size), positions(values.size))
     values[unseen] = values[unseen][::-1]
-    found = diff(changed(whole, "output/relu1_1", lambda array: values.reshape(array.shape)), whole)
+    found = diff(changed(whole, lambda array: values.reshape(array.shape), "output/relu1_1"), whole)
     assert str(found.first).startswith("output of relu1_1")
 
 
@@ -278,7 +265,7 @@ def test_what_recipes_and_images_are_called_is_no_difference(trace):
 def test_the_least_precision_decides_the_limits(trace):
     environment = trace.header.environment.model_copy(update={"precision": "bf16"})
     coarse = dataclasses.replace(trace, header=trace.header.model_copy(update={"environment": environment}))
-    found = diff(changed(coarse, "output/conv1_1", by(1.01)), trace)
+    found = diff(changed(coarse, by(1.01), "output/conv1_1"), trace)
     assert (found.profile, found.ok, found.trajectory.judged) == ("bf16", True, False)
 
 

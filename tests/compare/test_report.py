@@ -19,6 +19,7 @@ from nst_spec import images, recipe
 from nst_spec.errors import NstError
 from nst_spec.images import Picture
 from nst_spec.run import Inputs
+from tests.compare.conftest import by, changed
 from tests.conftest import smooth_image
 
 pytest.importorskip("jinja2")
@@ -50,14 +51,9 @@ def still(trace):
     return replace(trace, arrays=judged)
 
 
-def changed(trace, change, *names):
-    """A copy of the trace in which the named arrays are others."""
-    return replace(trace, arrays={**trace.arrays, **{name: change(trace.arrays[name]) for name in names}})
-
-
 @pytest.fixture(scope="module")
 def faulty(trace):
-    return changed(trace, lambda array: array * 1.25, "gram/relu2_1")
+    return changed(trace, by(1.25), "gram/relu2_1")
 
 
 @pytest.fixture(scope="module")

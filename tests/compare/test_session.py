@@ -7,6 +7,7 @@ import pytest
 from compare import launch, session, trace
 from compare.session import Session, compare_files
 from nst_spec.errors import NstError
+from tests.compare.conftest import by, changed
 
 
 @pytest.fixture
@@ -29,10 +30,6 @@ def launched(monkeypatch, traced):
     return run
 
 
-def moved(found, name):
-    return trace.Trace(found.header, {**found.arrays, name: found.arrays[name] * 1.001})
-
-
 def start(tmp_path, *backends, **options):
     begun = Session(["photo.jpg", "painting.jpg"], tmp_path, say=print, **options)
     for backend in backends:
@@ -41,8 +38,7 @@ def start(tmp_path, *backends, **options):
 
 
 def test_where_only_a_run_is_out_both_sides_are_recorded_again_for_a_second_look(launched, tmp_path):
-    for name in ("run/image/6", "nudged/1/image/6"):
-        launched.faulty = moved(launched.faulty, name)
+    launched.faulty = changed(launched.made, by(1.001), "run/image/6", "nudged/1/image/6")
     begun = start(tmp_path, "torch", "tf")
     ((comparison, _),) = begun.compare()
     assert comparison.ok
@@ -54,8 +50,7 @@ def test_where_only_a_run_is_out_both_sides_are_recorded_again_for_a_second_look
 
 
 def test_of_all_recipes_the_one_that_is_out_is_looked_at_again(launched, tmp_path):
-    for name in ("run/image/6", "nudged/1/image/6"):
-        launched.faulty = moved(launched.faulty, name)
+    launched.faulty = changed(launched.made, by(1.001), "run/image/6", "nudged/1/image/6")
     ((comparison, _),) = start(tmp_path, "torch", "tf", all_recipes=True).compare()
     assert comparison.ok
     assert len(launched.calls) == 4
@@ -65,16 +60,15 @@ def test_of_all_recipes_the_one_that_is_out_is_looked_at_again(launched, tmp_pat
 
 
 def test_a_flipped_choice_that_moves_the_gradient_too_far_is_looked_at_again(launched, tmp_path):
-    choices = launched.made.arrays["choices/relu5_1"]
-    flipped = {**launched.made.arrays, "choices/relu5_1": choices ^ np.uint8(1)}
-    launched.faulty = moved(trace.Trace(launched.made.header, flipped), "gradient")
+    flipped = changed(launched.made, lambda choices: choices ^ np.uint8(1), "choices/relu5_1")
+    launched.faulty = changed(flipped, by(1.001), "gradient")
     ((comparison, _),) = start(tmp_path, "torch", "tf").compare()
     assert comparison.ok
     assert len(launched.calls) == 4
 
 
 def test_where_anything_else_is_out_nothing_is_recorded_again(launched, tmp_path):
-    launched.faulty = moved(launched.made, "gradient")
+    launched.faulty = changed(launched.made, by(1.001), "gradient")
     begun = start(tmp_path, "torch", "tf")
     ((comparison, _),) = begun.compare()
     assert not comparison.ok

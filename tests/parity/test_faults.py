@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from compare.diff import diff, wants_closer_look
 from compare.record import record
@@ -117,6 +118,21 @@ def rgb_for_bgr(monkeypatch, package):
         return dataclasses.replace(original(source, target), order=(0, 1, 2))
 
     monkeypatch.setattr(preprocessing, "affine", faulty)
+
+
+def resized_bilinearly(monkeypatch, package):
+    """The network is fed an image from another resampler than everybody's."""
+    objective = importlib.import_module(f"{package}.objective").Objective
+    original = objective.passes
+
+    def faulty(self, image):
+        height, width = image.shape[:2]
+        channels = [Image.fromarray(np.float32(channel)) for channel in np.moveaxis(image, -1, 0)]
+        for size in ((width - 4, height - 4), (width, height)):
+            channels = [channel.resize(size, Image.Resampling.BILINEAR) for channel in channels]
+        return original(self, np.stack(channels, axis=-1).astype(image.dtype))
+
+    monkeypatch.setattr(objective, "passes", faulty)
 
 
 def last_of_equals(monkeypatch, package):
@@ -236,6 +252,9 @@ FAULTS = {
     ),
     "RGB for BGR": Fault("tf-tutorial", "output of", "input", "BGR", plant=rgb_for_bgr),
     "T10: TensorFloat-32": Fault("gatys2016", "output of", "conv1_1", "T10", change=rounded_weights),
+    "T11: another resampler": Fault(
+        "gatys2016", "output of", "input", "resized differently (T11)", plant=resized_bilinearly
+    ),
     "transposed kernel": Fault(
         "gatys2016",
         "output of",

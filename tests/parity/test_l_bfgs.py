@@ -7,14 +7,7 @@ import pytest
 
 from nst_spec import optimizers as spec
 from nst_spec import recipe
-
-
-def slope(x):
-    """The gradient of `sum (x - 1)^4 + sum x[i] x[i + 1]`."""
-    gradient = 4 * (x - 1) ** 3
-    gradient[1:] += x[:-1]
-    gradient[:-1] += x[1:]
-    return gradient
+from tests.conftest import quartic_gradient
 
 
 def rules(backend_name, start, settings):
@@ -41,9 +34,9 @@ def test_they_take_the_same_steps(history, steps, backend_name):
         if step == steps // 2:
             for rule in (oracle, *(update for update, *_ in updates)):
                 rule.reset()
-        x = oracle.update(x, slope(x))
+        x = oracle.update(x, quartic_gradient(x))
         for update, variable, tensor in updates:
-            update.update(tensor(slope(variable.numpy().copy())))
+            update.update(tensor(quartic_gradient(variable.numpy().copy())))
             np.testing.assert_allclose(variable.numpy(), x, rtol=1e-13, err_msg=type(update).__name__)
 
 

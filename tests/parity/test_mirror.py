@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nst_spec import backend as backends
-from tests.conftest import make_problem, smooth_image
+from tests.conftest import make_problem, smooth_image, takes_both
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path.name for path in (ROOT / "nst_torch").glob("*.py"))
@@ -127,7 +127,7 @@ def test_the_neutral_packages_name_no_framework_in_their_imports(package):
             assert not {n.partition(".")[0] for n in names} & {"torch", "torchvision", "tensorflow", "keras"}, path
 
 
-@pytest.mark.skipif(not {"torch", "tf"} <= set(backends.installed()), reason="takes both frameworks")
+@takes_both
 def test_the_order_that_would_abort_the_process_is_refused():
     code = (
         "from nst_spec import backend\n"

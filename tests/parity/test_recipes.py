@@ -13,7 +13,7 @@ from nst_spec import backend as backends
 from nst_spec import recipe, weights
 from nst_spec.images import Picture
 from nst_spec.run import Inputs
-from tests.conftest import NARROW, smooth_image
+from tests.conftest import NARROW, smooth_image, takes_both
 
 CONTENT, STYLE = (
     Picture(smooth_image(*size, seed), f"{seed}.png", "") for size, seed in (((42, 60), 1), ((40, 33), 2))
@@ -47,7 +47,7 @@ def test_every_recipe_is_the_oracles(name, dtype, backend_name, device):
     assert len(found.trajectory.steps) == 21
 
 
-@pytest.mark.skipif(not {"torch", "tf"} <= set(backends.installed()), reason="takes both frameworks")
+@takes_both
 @pytest.mark.parametrize("dtype", backends.DTYPES)
 @pytest.mark.parametrize("name", recipe.names())
 def test_every_recipe_is_the_same_in_both_frameworks(name, dtype, device):

@@ -125,7 +125,7 @@ def test_layer_by_layer_is_for_the_whole_image(backend_name, device, slender_wei
         objective.passes(image)
 
 
-def test_the_oracle_computes_the_whole_image(slender_weights):
+def test_the_oracle_computes_the_whole_image():
     with pytest.raises(NstError, match="tile: received 64, but the oracle computes the whole image"):
         backends.load("reference", tile=64)
 

@@ -137,7 +137,7 @@ def test_a_fetched_file_is_whole_and_pinned(server, publish, cache, content):
     assert weights.verify("caffe") == hashlib.sha256(content).hexdigest()
 
 
-def test_what_is_cached_is_not_fetched_again_unless_forced(server, publish, content):
+def test_what_is_cached_is_not_fetched_again_unless_forced(server, publish):
     publish(server.url("good"))
     said = []
     loaded = weights.load("caffe", say=said.append)
@@ -387,7 +387,7 @@ def test_only_a_set_with_a_url_is_fetched(server, publish):
         weights.path("cafe")
 
 
-def test_processes_that_fetch_at_once_do_not_disturb_each_other(server, publish, cache, content):
+def test_processes_that_fetch_at_once_do_not_disturb_each_other(server, cache, content):
     script = """
 import sys
 from nst_spec import fetch, weights

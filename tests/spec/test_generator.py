@@ -4,16 +4,7 @@ import tracemalloc
 import numpy as np
 
 from nst_spec import generator
-
-
-def splitmix64(state):
-    """The published sequential form, in plain integers."""
-    while True:
-        state = (state + 0x9E3779B97F4A7C15) % 2**64
-        z = state
-        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
-        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) % 2**64
-        yield z ^ (z >> 31)
+from tests.conftest import splitmix64
 
 
 def test_the_integers_are_splitmix64():
