@@ -191,20 +191,23 @@ def _read_keras(path: Path) -> _Read:
     """Read a Keras weights file: a group per layer, which holds a kernel (H, W, in, out) and a bias at some depth.
 
     The names below the group changed over the years (`block1_conv1/block1_conv1_W_1:0`,
-    `block1_conv1/block1_conv1/kernel:0`), the shapes never did: the kernel is the one with four dimensions. The input
-    stays in the order stored, BGR. Source: keras.applications.vgg19.
+    `block1_conv1/block1_conv1/kernel:0`, `conv2d/vars/0`), the shapes never did: the kernel is the one with four
+    dimensions. A `.weights.h5` of Keras 3 numbers its convolutions in the model's order, `layers/conv2d`,
+    `layers/conv2d_1`, ...; older files have the layers' names. The input stays in the order stored, BGR. Source:
+    keras.applications.vgg19, keras.src.saving.saving_lib.
     """
     import h5py  # imported where needed: a run that reads another format does not wait for it
 
     arrays = {}
     with h5py.File(path, "r") as file:
-        root = file.get("model_weights", file)  # a whole saved model, or its weights only
-        for name in vgg19.CONVOLUTIONS:
-            if vgg19.keras_name(name) in root:
-                for dataset in _datasets(root[vgg19.keras_name(name)]):
-                    arrays[f"{name}.weight" if dataset.ndim > 1 else f"{name}.bias"] = (
-                        _oihw(dataset[()]) if dataset.ndim == 4 else dataset[()]
-                    )
+        numbered = "layers" in file
+        root = file["layers"] if numbered else file.get("model_weights", file)  # a whole saved model, or its weights
+        for number, name in enumerate(vgg19.CONVOLUTIONS):
+            group = (f"conv2d_{number}" if number else "conv2d") if numbered else vgg19.keras_name(name)
+            for dataset in _datasets(root[group]) if group in root else ():
+                arrays[f"{name}.weight" if dataset.ndim > 1 else f"{name}.bias"] = (
+                    _oihw(dataset[()]) if dataset.ndim == 4 else dataset[()]
+                )
         if not arrays:
             raise NstError(
                 f"holds no layer called {vgg19.keras_name(vgg19.CONVOLUTIONS[0])}; it holds {list(root)[:4]}"

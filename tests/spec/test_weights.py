@@ -87,6 +87,14 @@ def write_keras_whole_model(path, arrays):
     write_keras_new(path, arrays, "model_weights")
 
 
+def write_keras_numbered(path, arrays):
+    with h5py.File(path, "w") as file:
+        for number, key in enumerate(KEYS):
+            group = file.create_group("layers/" + (f"conv2d_{number}" if number else "conv2d")).create_group("vars")
+            group["0"], group["1"] = hwio(arrays[f"{key}.weight"]), arrays[f"{key}.bias"]
+            file.create_group(f"layers/max_pooling2d_{number}/vars")
+
+
 def write_matconvnet(path, arrays, old=False, column=False):
     """Write what MatConvNet's utils/import-caffe.py writes: a cell array of structs, the first kernel turned to RGB."""
     layers = []
@@ -145,6 +153,7 @@ FORMATS = [
     (write_keras_old, "k.h5", "caffe"),
     (write_keras_new, "k.h5", "caffe"),
     (write_keras_whole_model, "k.hdf5", "caffe"),
+    (write_keras_numbered, "k.weights.h5", "caffe"),
     (write_matconvnet, "imagenet-vgg-verydeep-19.mat", "caffe"),
     (write_matconvnet_old, "old.MAT", "caffe"),
     (write_npz, "w.npz", None),

@@ -39,6 +39,19 @@ def test_the_full_network_is_keras_own():
     assert len(features) == 32
 
 
+@pytest.mark.parametrize("file", ["model.weights.h5", "model.h5"])
+def test_the_files_that_keras_writes_are_read(file, tmp_path):
+    model = keras.applications.VGG19(include_top=False, weights=None)
+    (model.save_weights if file.endswith(".weights.h5") else model.save)(tmp_path / file)
+    read = weights.load(str(tmp_path / file))
+    assert read.preprocessing == "caffe"
+    for name in vgg19.CONVOLUTIONS:
+        layer = model.get_layer(vgg19.keras_name(name))
+        kernel = layer.kernel.numpy().transpose(3, 2, 0, 1)
+        np.testing.assert_array_equal(read.arrays[f"{name}.weight"], kernel, err_msg=name)
+        np.testing.assert_array_equal(read.arrays[f"{name}.bias"], layer.bias.numpy(), err_msg=name)
+
+
 def test_the_network_ends_at_the_deepest_tap(narrow_weights):
     built = build(narrow_weights.arrays, ["relu1_1", "conv2_1"])
     assert list(built.layers) == ["conv1_1", "relu1_1", "conv1_2", "relu1_2", "pool1", "conv2_1"]
