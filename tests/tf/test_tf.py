@@ -39,6 +39,7 @@ def test_the_full_network_is_keras_own():
     assert len(features) == 32
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras', as it saves
 @pytest.mark.parametrize("file", ["model.weights.h5", "model.h5"])
 def test_the_files_that_keras_writes_are_read(file, tmp_path):
     model = keras.applications.VGG19(include_top=False, weights=None)
