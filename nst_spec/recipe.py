@@ -269,9 +269,10 @@ def names() -> tuple[str, ...]:
 def load(recipe: str | Path, *, based_on_by: tuple[Path, ...] = ()) -> Recipe:
     """Return a recipe by name, or from a TOML file.
 
-    A file may be `based_on` another recipe: what it states, whole sections at a time, replaces the other's. What the
-    other adapts to a weight set holds too, but for what the file states. Files that it names are looked for beside it.
-    `based_on_by` are the files that led here, none of which may come again.
+    A file may be `based_on` another recipe and states what differs, key by key; a term's taps are stated as one, and an
+    optimiser of another kind begins with its own defaults. What the other adapts to a weight set holds too, but for
+    what the file states. Files that it names are looked for beside it. `based_on_by` are the files that led here, none
+    of which may come again.
 
     Raises NstError naming the accepted names, or the file, the key and its accepted values.
     """
@@ -292,9 +293,19 @@ def load(recipe: str | Path, *, based_on_by: tuple[Path, ...] = ()) -> Recipe:
     base = _base(data.pop("based_on", None), (*based_on_by, path.resolve()))
     stated = dict(by_key(data))
     adapted = {weights: _unstated(settings, stated) for weights, settings in base.get("adapted", {}).items()}
-    if isinstance(data.get("adapted", {}), dict):
-        data["adapted"] = adapted | data.get("adapted", {})
-    return from_dict(base | {"name": path.stem} | data, origin=path.name)
+    return from_dict(_merged(base | {"name": path.stem, "adapted": adapted}, data), origin=path.name)
+
+
+def _merged(base: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in stated.items():
+        theirs = merged.get(name)
+        if isinstance(value, dict) and isinstance(theirs, dict):
+            is_another = name == "optimizer" and value.get("kind", theirs["kind"]) != theirs["kind"]
+            merged[name] = value if is_another else theirs | value
+        else:
+            merged[name] = value
+    return merged
 
 
 def _base(based_on: Any, files: tuple[Path, ...]) -> dict[str, Any]:
@@ -323,15 +334,23 @@ def _explain(problem: Any) -> str:
     # Of an optimiser's key, pydantic says the kind as well.
     where = [section, *(inner[1:] if section == "optimizer" else inner)] if section else []
     key = ".".join(map(str, where))
+    if key in _OF_ONE_RUN:
+        return f"{key}: expected {_OF_ONE_RUN[key]} in a recipe; one run takes --{key}"
     if problem["type"] == "extra_forbidden":
         return str(not_accepted("unknown key", key, _keys_of(where[:-1], problem["loc"])))
     if problem["type"] == "missing":
         return f"{key}: expected a value, received nothing"
+    if problem["type"] == "union_tag_not_found" and isinstance(problem["input"], dict):
+        return f"{key}.kind: expected a value, received nothing; accepted: {', '.join(OPTIMIZERS)}"
     if problem["type"] == "value_error":
         return f"{key}{': ' if key else ''}{problem['ctx']['error']}"
     if problem["type"] == "union_tag_invalid":
         return str(not_accepted(f"{key}.kind", problem["input"].get("kind"), OPTIMIZERS))
     return f"{key}: {problem['msg'][0].lower()}{problem['msg'][1:]}, received {problem['input']!r}"
+
+
+_OF_ONE_RUN = {"steps": "scales, each with its steps", "strength": "alpha, beta and tv.weight"}
+"""What stands in a recipe for the settings that `override` makes of several."""
 
 
 def _keys_of(where: list[Any], location: tuple[Any, ...]) -> Iterable[str]:

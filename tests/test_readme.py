@@ -11,10 +11,12 @@ import nst.api
 from compare import launch
 from nst.cli import main
 from nst_spec import backend as backends
+from nst_spec import recipe
 from tests.conftest import takes_both
 
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
 SHELL = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
+TOML = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
@@ -71,8 +73,14 @@ def test_the_python(here, capsys):
     assert "(24, 32, 3)" in capsys.readouterr().out
 
 
-def test_every_recipe_is_in_the_table():
-    from nst_spec import recipe
+def test_the_recipe(tmp_path):
+    assert len(TOML) == 1
+    (tmp_path / "mine.toml").write_text(TOML[0])
+    mine, base = recipe.load(tmp_path / "mine.toml"), recipe.load("gatys2016")
+    changed = {"init.kind": "content", "optimizer.history": 20}
+    assert mine == recipe.override(base, changed | {"name": "mine", "source": "me", "note": ""})
 
+
+def test_every_recipe_is_in_the_table():
     table = README.partition("## Recipes")[2].partition("## Check")[0]
     assert [name for name in recipe.names() if f"`{name}`" not in table] == []

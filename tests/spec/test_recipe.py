@@ -228,9 +228,34 @@ def test_a_file_may_be_based_on_a_recipe(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("base", "stated", "expected"),
+    [
+        ("default", "tv = {weight = 3.0}", {"tv.form": "mean-squared-colour", "tv.weight": 3.0}),
+        ("gatys2016", "init = {seed = 3}", {"init.kind": "noise", "init.sigma": 50.0, "init.seed": 3}),
+        ("gatys2016", "optimizer = {lr = 0.5}", {"optimizer.kind": "lbfgs", "optimizer.lr": 0.5}),
+        ("default", "size = {pixels = 99}", {"size.rule": "long-edge", "size.pixels": 99}),
+        ("gatys2016", "style = {taps = {relu1_1 = 2.0}}", {"style.taps": {"relu1_1": 2.0}, "style.term": "gatys"}),
+        ("default", 'optimizer = {kind = "lbfgs", lr = 0.5}', {"optimizer.history": 10}),
+        ("default", 'optimizer = {kind = "sgd", lr = 0.5}', {"optimizer.decay_steps": 1}),
+        ("default", 'stages = {1 = "relu1_1"}', {"stages": {"1": "relu1_1"}}),
+    ],
+)
+def test_what_a_file_does_not_state_is_as_in_the_recipe_it_is_based_on(base, stated, expected, tmp_path):
+    mine = tmp_path / "mine.toml"
+    mine.write_text(f'based_on = "{base}"\nsource = "me"\n{stated}\n')
+    for key, value in expected.items():
+        assert functools.reduce(getattr, key.split("."), recipe.load(mine)) == value, key
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("alpha = ", "broken.toml"),
+        ('based_on = "default"\nsource = "me"\nsteps = 9', r"broken.toml: steps: expected scales, each with .*--steps"),
+        ('based_on = "default"\nsource = "me"\nstrength = 0.9', r"strength: expected alpha, beta and tv.weight.*--str"),
+        ('based_on = "default"\nsource = "me"\ntv = 3', r"broken.toml: tv: .*received 3"),
+        ("optimizer = {lr = 1.0}", r"optimizer.kind: expected a value, received nothing"),
+        ("optimizer = 3", r"optimizer: .*received 3"),
         ('source = "me"\nbased_on = "gatys2016"\nalfa = 1.0\n', r"broken.toml: unknown key: received 'alfa'"),
         ('source = "me"\n', "broken.toml: weights: expected a value"),
     ],
