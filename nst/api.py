@@ -145,7 +145,7 @@ def prepare(
 
     Raises NstError for whatever a user can mend, in one sentence, and TypeError for an unknown keyword.
     """
-    changes = {**(settings or {}), **to_settings(overrides)}
+    changes = {**(settings or {}), **to_settings(overrides, prepare.__kwdefaults__ or ())}
     base = recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
     # The recipe goes on naming its own set: a set without a preprocessing takes that one's.
     set_weights = changes.pop("weights") if isinstance(changes.get("weights"), str) else None
@@ -178,6 +178,8 @@ def prepare(
     adapted = recipes.differing_keys(unadapted, resolved)
     if adapted and base.weights != weight_sets.AUTO:
         say(f"recipe {base.name}: for the weights {weight_set.name!r} it changes {', '.join(adapted)}")
+    for reason in recipes.without_effect(resolved, changes):
+        warn(reason)
     run.check_weights(resolved, weight_set)
     space = weight_sets.preprocessing_for(resolved.preprocessing, resolved.weights, weight_set)
     inputs = Inputs(content_picture, style_picture, weight_set, space, start)
@@ -195,7 +197,7 @@ def stylize(
     """Paint the content image in the style of the style image.
 
     `on_step` is called with a Progress after every step; the run ends if it returns True. Everything else is as for
-    `prepare`, but that `precision` is auto and `fast` True if not given.
+    `nst.api.prepare`, but that `precision` is auto and `fast` True if not given.
 
     Raises NstError for whatever a user can mend, in one sentence.
     """
@@ -236,7 +238,7 @@ def evaluate(
     """Judge an image by a recipe, at the recipe's finest size and before any step.
 
     `image` of the run's own size is used pixel by pixel, another is resized; None is the recipe's initial image.
-    Everything else is as for `prepare`.
+    Everything else is as for `nst.api.prepare`.
 
     Raises NstError for whatever a user can mend, in one sentence.
     """

@@ -21,10 +21,12 @@ from nst.cli_options import (
     backend_option,
     check_kept,
     check_new,
+    check_suffix,
     files_of,
     json_option,
     keywords,
     machine_options,
+    make_folder,
     offline_option,
     output_options,
     recipe_options,
@@ -248,7 +250,9 @@ def evaluate(
     from nst import api, report
 
     if save_arrays:
+        check_suffix(save_arrays, ".npz")
         check_new(save_arrays, force)
+        make_folder(save_arrays.parent)
     judgement = api.evaluate(content, style, image, **keywords(given))
     if save_arrays:
         check_kept(save_arrays, [image, given["recipe"], *files_of(judgement.inputs)])

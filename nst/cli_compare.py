@@ -17,6 +17,7 @@ from nst.cli_options import (
     backend_option,
     check_kept,
     check_new,
+    check_suffix,
     files_of,
     json_option,
     judged_image_option,
@@ -80,8 +81,8 @@ def trace(
     from nst_spec.errors import NstError
     from nst_spec.weight_files import SAFETENSORS
 
-    if output.suffix != SAFETENSORS and not all_recipes:
-        raise NstError(f"{output}: expected a name that ends in {SAFETENSORS}")
+    if not all_recipes:
+        check_suffix(output, SAFETENSORS)
     named = given.pop("recipe")
     if named and all_recipes:
         raise NstError(f"expected --all-recipes or --recipe {named}, received both")

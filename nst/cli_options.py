@@ -130,6 +130,14 @@ def say(quiet: bool) -> Say:
     return to_nobody if quiet else to_stderr
 
 
+def check_suffix(path: Path, suffix: str) -> None:
+    """Raise NstError where the file's name does not end in the suffix."""
+    from nst_spec.errors import NstError
+
+    if path.suffix != suffix:
+        raise NstError(f"{path}: expected a name that ends in {suffix}")
+
+
 def check_new(path: Path, force: bool) -> None:
     """Raise NstError where the file exists and may not be replaced."""
     from nst_spec.errors import NstError

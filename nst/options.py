@@ -1,6 +1,6 @@
 """The names under which the command line and the Python API take a recipe's settings: one table for both."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,18 +51,21 @@ RECIPE_OPTIONS = (
 )
 
 
-def to_settings(options: Mapping[str, Any]) -> dict[str, Any]:
+def to_settings(options: Mapping[str, Any], others: Iterable[str] = ()) -> dict[str, Any]:
     """Return recipe settings (nst_spec.recipe.override) for options given by name; None stands for not given.
+
+    `others` are the keywords that the caller takes itself, for the message.
 
     Raises TypeError for a name that is no option, as a call with an unknown keyword does.
     """
     # Imported here, since `nst --help` reads this table and does not wait for pydantic.
+    from nst_spec.errors import not_accepted
     from nst_spec.recipe import INIT_KINDS
 
     keys = {option.name: option.key for option in RECIPE_OPTIONS}
     unknown = [name for name in options if name not in keys]
     if unknown:
-        raise TypeError(f"unexpected option {unknown[0]!r}; accepted: {', '.join(keys)}")
+        raise TypeError(str(not_accepted("unexpected keyword", unknown[0], [*others, *keys])))
     settings = {keys[name]: value for name, value in options.items() if value is not None}
     init = settings.pop("init", None)
     if init is not None:

@@ -84,9 +84,17 @@ def record_as_text(record: Mapping[str, Any]) -> str:
     shown = dict(record)
     if isinstance(losses, list):
         shown["losses"] = losses[-1] if losses else None
+        if isinstance(shown["losses"], dict):
+            shown["losses"] = {_as_summand(name): value for name, value in shown["losses"].items()}
     if isinstance(recipe, dict):
         shown["recipe"] = {key: value for key, value in recipe.items() if key != "note"}
     return "\n".join(_lines(shown))
+
+
+def _as_summand(loss: str) -> str:
+    # The total is the sum of the others, each times its weight.
+    weight = {"content": "alpha", "style": "beta", "tv": "tv.weight"}.get(loss)
+    return f"{loss} (times recipe.{weight})" if weight else loss
 
 
 def _lines(values: Mapping[str, Any]) -> list[str]:

@@ -276,6 +276,8 @@ def load(recipe: str | Path, *, based_on_by: tuple[Path, ...] = ()) -> Recipe:
 
     Raises NstError naming the accepted names, or the file, the key and its accepted values.
     """
+    if not isinstance(recipe, str | Path):
+        raise not_accepted("recipe", recipe, (*names(), "FILE.toml"))
     path = FOLDER / f"{recipe}.toml"
     if str(recipe) not in names():
         path = Path(recipe)
@@ -452,6 +454,16 @@ def _subject(key: str) -> str:
     if section in WEIGHED:
         return "weights of the terms"
     return section if section == "optimizer" else ".".join([section, *inner[:1]])
+
+
+def without_effect(recipe: Recipe, stated: Iterable[str]) -> list[str]:
+    """Return a sentence for each of the stated keys that changes nothing in this recipe."""
+    idle: dict[str, str] = {}
+    if recipe.init.kind != "noise":
+        idle |= dict.fromkeys(("init.seed", "init.sigma"), f"init.kind is {recipe.init.kind!r}, not 'noise'")
+    if not recipe.tv.weight:
+        idle["tv.form"] = "tv.weight is 0"
+    return [f"{key} changes nothing: {idle[key]}" for key in stated if key in idle]
 
 
 def by_key(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -252,7 +252,7 @@ def run(
         del descent, shown  # the next scale wants their memory
     assert image is not None
     # A run that stopped at a coarse scale still gives a picture of the size that was asked for.
-    image = _carried(image, recipe, inputs, stages[-1])
+    image = _carried(image, recipe, inputs, stages[-1]).astype(backend.dtype)
     return Outcome(image, tuple(history), stopped, used)
 
 

@@ -36,6 +36,7 @@ def test_paths_pil_images_and_arrays_give_one_picture(quick, photo, painting):
 def test_a_run_may_be_of_any_number_of_steps(quick, photo, painting):
     result = nst.stylize(photo, painting, on_step=lambda progress: True, **quick | {"steps": 10**12})
     assert len(result.losses) == 1
+    assert (result.image.shape, result.image.dtype) == ((24, 32, 3), np.float32)
 
 
 def test_on_step_sees_every_step_and_can_end_the_run(quick, photo, painting):
@@ -71,8 +72,36 @@ def test_settings_options_and_their_order(quick, photo, painting):
 
 
 def test_an_unknown_keyword_is_a_type_error(quick, photo, painting):
-    with pytest.raises(TypeError, match="'colour'; accepted: size"):
+    with pytest.raises(TypeError, match=r"'colour'; accepted: weights, settings, .*, size, .*, guard$"):
         nst.stylize(photo, painting, colour="red", **quick)
+    with pytest.raises(TypeError, match=r"did you mean threads\?"):
+        nst.stylize(photo, painting, thread=1, **quick)
+
+
+@pytest.mark.parametrize("recipe", [None, {}, 3])
+def test_what_is_no_recipe_is_refused(recipe, quick, photo, painting):
+    with pytest.raises(nst.NstError, match=r"recipe: received .*; accepted: default, .*FILE\.toml"):
+        nst.stylize(photo, painting, recipe=recipe, **quick)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"seed": 3}, ["init.seed changes nothing: init.kind is 'content', not 'noise'"]),
+        ({"seed": 3, "sigma": 0.5, "init": "noise"}, []),
+        ({"settings": {"init.sigma": 2.0}}, ["init.sigma changes nothing: init.kind is 'content', not 'noise'"]),
+        ({"tv": "l1", "tv_weight": 0.0}, ["tv.form changes nothing: tv.weight is 0"]),
+        ({"tv": "l1"}, []),
+    ],
+)
+def test_a_setting_without_effect_is_said(options, said, quick, photo, painting):
+    warned = []
+    nst.evaluate(photo, painting, warn=warned.append, **quick, **options)
+    assert warned == said
+
+
+def test_names_can_be_completed():
+    assert {*nst.__all__} <= {*dir(nst)}
 
 
 def test_a_run_may_start_from_an_image_in_memory(quick, photo, painting):

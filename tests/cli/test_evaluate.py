@@ -72,6 +72,18 @@ def test_the_arrays_are_saved(nst, arguments, narrow_weights):
     assert nst(*arguments, "--save-arrays", "a.npz")[0] == 2
 
 
+def test_arrays_are_kept_in_a_folder_that_is_made_under_a_name_that_says_what_they_are(nst, arguments, tmp_path):
+    code, _, err = nst(*arguments, "--save-arrays", "a.txt")
+    assert code == 2
+    assert "a.txt: expected a name that ends in .npz" in err
+    (tmp_path / "here" / "file").touch()
+    code, _, err = nst(*arguments, "--save-arrays", "file/a.npz")
+    assert code == 2
+    assert "file" in err
+    assert nst(*arguments, "--save-arrays", "new/a.npz")[0] == 0
+    assert (tmp_path / "here" / "new" / "a.npz").exists()
+
+
 def test_the_gradient_is_by_the_image_in_unit_rgb(nst, arguments, tmp_path):
     arguments = [*arguments, "--recipe", "udacity2018", "--resize", "long-edge", "--json"]
     pixels = to_uint8(0.1 + 0.8 * smooth_image(24, 32, 9))

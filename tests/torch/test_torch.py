@@ -3,6 +3,7 @@
 import gc
 import itertools
 import json
+import os
 import weakref
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 from torchvision.models import vgg19 as torchvision_vgg19  # noqa: E402
 
+import nst_torch  # noqa: E402
 from nst_spec import backend as backends  # noqa: E402
 from nst_spec import generator, heap, recipe, vgg19, weights  # noqa: E402
 from nst_spec.recipe import Pooling  # noqa: E402
@@ -21,6 +23,17 @@ from tests.conftest import make_problem, quartic_gradient, relative  # noqa: E40
 def build(arrays, taps=vgg19.TAPS, pooling=None, dtype=torch.float64, image_dtype=None):
     kinds = {"dtype": dtype, "image_dtype": image_dtype or dtype, "device": torch.device("cpu")}
     return network.Network(arrays, taps, pooling or Pooling(), **kinds)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "expected"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+    ids=["nothing", "how often to ask", "how to wait"],
+)
+def test_threads_do_not_ask_for_long_unless_the_environment_says_how_to_wait(theirs, expected, monkeypatch):
+    monkeypatch.setattr(os, "environ", theirs.copy())
+    nst_torch.prepare(backends.Settings())
+    assert os.environ.get("GOMP_SPINCOUNT") == expected
 
 
 def test_the_full_network_is_torchvisions():
