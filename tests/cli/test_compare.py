@@ -124,10 +124,6 @@ def test_a_folder_of_every_recipe(nst, photo, painting, narrow_file):
         (["compare", "PHOTO", "PAINTING", "--against", "."], "--against .: expected a trace"),
         (["compare", "PHOTO", "PAINTING", "--all-recipes", "--against", "PHOTO"], "expected a folder of traces"),
         (["trace", "PHOTO", "PAINTING", "-o", "WEIGHTS", "--force", *ORACLE], "is one of this command's own inputs"),
-        (
-            ["evaluate", "PHOTO", "PAINTING", "--save-arrays", "PHOTO", "--force", *ORACLE],
-            "one of this command's own inputs",
-        ),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_code_two(arguments, message, nst, photo, painting, narrow_file):

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,6 +83,18 @@ def test_arrays_are_kept_in_a_folder_that_is_made_under_a_name_that_says_what_th
     assert "file" in err
     assert nst(*arguments, "--save-arrays", "new/a.npz")[0] == 0
     assert (tmp_path / "here" / "new" / "a.npz").exists()
+
+
+@pytest.mark.parametrize("options", [["--weights", "w.npz"], ["--recipe", "mine.toml"]], ids=lambda words: words[0])
+def test_arrays_never_take_the_place_of_weights(options, nst, photo, painting, narrow_weights):
+    np.savez("w.npz", **narrow_weights.arrays)
+    Path("mine.toml").write_text('source = "me"\nbased_on = "gatys2016"\nweights = "w.npz"\nsize = {pixels = 32}\n')
+    before = Path("w.npz").read_bytes()
+    arguments = ["evaluate", photo, painting, "--size", 32, "--backend", "reference", *options]
+    code, _, err = nst(*arguments, "--save-arrays", "w.npz", "--force")
+    assert code == 2
+    assert "w.npz: is one of this command's own inputs" in err
+    assert Path("w.npz").read_bytes() == before
 
 
 def test_the_gradient_is_by_the_image_in_unit_rgb(nst, arguments, tmp_path):
