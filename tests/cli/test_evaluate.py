@@ -88,7 +88,8 @@ def test_arrays_are_kept_in_a_folder_that_is_made_under_a_name_that_says_what_th
 @pytest.mark.parametrize("options", [["--weights", "w.npz"], ["--recipe", "mine.toml"]], ids=lambda words: words[0])
 def test_arrays_never_take_the_place_of_weights(options, nst, photo, painting, narrow_weights):
     np.savez("w.npz", **narrow_weights.arrays)
-    Path("mine.toml").write_text('source = "me"\nbased_on = "gatys2016"\nweights = "w.npz"\nsize = {pixels = 32}\n')
+    named = 'weights = "w.npz"\npreprocessing = "caffe"\n'
+    Path("mine.toml").write_text(f'source = "me"\nbased_on = "gatys2016"\n{named}')
     before = Path("w.npz").read_bytes()
     arguments = ["evaluate", photo, painting, "--size", 32, "--backend", "reference", *options]
     code, _, err = nst(*arguments, "--save-arrays", "w.npz", "--force")
