@@ -260,6 +260,9 @@ WEIGHED = frozenset({"alpha", "beta"})
 STRENGTH_POWER = 3
 """The power of strength that weights follow: what an eye takes for even steps is a factor of ten in beta and more."""
 
+OF_ONE_RUN = {"steps": "scales, each with its steps", "strength": "alpha, beta and tv.weight"}
+"""The settings that stand for several of a recipe's, and for which."""
+
 
 def names() -> tuple[str, ...]:
     """Return the names of the recipes that come with the package, `default` first."""
@@ -336,8 +339,8 @@ def _explain(problem: Any) -> str:
     # Of an optimiser's key, pydantic says the kind as well.
     where = [section, *(inner[1:] if section == "optimizer" else inner)] if section else []
     key = ".".join(map(str, where))
-    if key in _OF_ONE_RUN:
-        return f"{key}: expected {_OF_ONE_RUN[key]} in a recipe; one run takes --{key}"
+    if key in OF_ONE_RUN:
+        return f"{key}: expected {OF_ONE_RUN[key]} in a recipe; one run takes --{key}"
     if problem["type"] == "extra_forbidden":
         return str(not_accepted("unknown key", key, _keys_of(where[:-1], problem["loc"])))
     if problem["type"] == "missing":
@@ -349,10 +352,6 @@ def _explain(problem: Any) -> str:
     if problem["type"] == "union_tag_invalid":
         return str(not_accepted(f"{key}.kind", problem["input"].get("kind"), OPTIMIZERS))
     return f"{key}: {problem['msg'][0].lower()}{problem['msg'][1:]}, received {problem['input']!r}"
-
-
-_OF_ONE_RUN = {"steps": "scales, each with its steps", "strength": "alpha, beta and tv.weight"}
-"""What stands in a recipe for the settings that `override` makes of several."""
 
 
 def _keys_of(where: list[Any], location: tuple[Any, ...]) -> Iterable[str]:

@@ -8,17 +8,17 @@ from nst_spec.backend import Settings
 from nst_spec.errors import NstError
 
 FRAMEWORK = "torch"
-WAITING = {"GOMP_SPINCOUNT": "10000"}
-"""How often a thread of GNU's OpenMP, PyTorch's on Linux, asks whether the others are done before it sleeps: for some
-tenths of a millisecond, where its own default is thirty times that. A thread that asks keeps a processor from those it
-waits for, if others want it too: beside as many busy processes as CPUs a step takes two to seven times as long."""
+SPIN_COUNT = "10000"
+"""How many turns a thread of GNU's OpenMP, PyTorch's on Linux, waits awake before it sleeps: a thirtieth of its own
+default. One that waits awake keeps a processor from those it waits for, if other processes want the processors too:
+beside as many of them as CPUs a step takes two to seven times as long by the default."""
 
 
 def prepare(settings: Settings) -> None:
-    """Set WAITING unless the environment says how to wait; raise NstError where importing PyTorch would abort the
-    process.
+    """Set SPIN_COUNT, before PyTorch is imported, unless the environment says how to wait.
 
-    Its compiler, Triton, and TensorFlow each carry an LLVM; loading Triton's second ends the process without a word.
+    Raises NstError where importing PyTorch would abort the process: its compiler, Triton, and TensorFlow each carry an
+    LLVM, and loading Triton's second ends the process without a word.
     """
     if "tensorflow" in sys.modules and "triton" not in sys.modules and importlib.util.find_spec("triton"):
         raise NstError(
@@ -26,5 +26,4 @@ def prepare(settings: Settings) -> None:
             "load the torch backend before the tf backend, or run each in a process of its own"
         )
     if "OMP_WAIT_POLICY" not in os.environ:
-        for name, value in WAITING.items():
-            os.environ.setdefault(name, value)
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)

@@ -28,9 +28,9 @@ def build(arrays, taps=vgg19.TAPS, pooling=None, dtype=torch.float64, image_dtyp
 @pytest.mark.parametrize(
     ("theirs", "expected"),
     [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
-    ids=["nothing", "how often to ask", "how to wait"],
+    ids=["nothing", "how long", "how"],
 )
-def test_threads_do_not_ask_for_long_unless_the_environment_says_how_to_wait(theirs, expected, monkeypatch):
+def test_threads_do_not_wait_awake_for_long_unless_the_environment_says_how_to_wait(theirs, expected, monkeypatch):
     monkeypatch.setattr(os, "environ", theirs.copy())
     nst_torch.prepare(backends.Settings())
     assert os.environ.get("GOMP_SPINCOUNT") == expected
