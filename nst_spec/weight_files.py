@@ -6,6 +6,7 @@ file is known to expect, or None when nothing in the file says it.
 
 import hashlib
 import importlib.util
+import io
 import re
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -187,7 +188,7 @@ def _oihw(kernel: Any) -> NDArray[Any]:
     return np.transpose(np.asarray(kernel), (3, 2, 0, 1))
 
 
-def _read_keras(path: Path) -> _Read:
+def _read_keras(source: Path | BinaryIO) -> _Read:
     """Read a Keras weights file: a group per layer, which holds a kernel (H, W, in, out) and a bias at some depth.
 
     The names below the group changed over the years (`block1_conv1/block1_conv1_W_1:0`,
@@ -199,7 +200,7 @@ def _read_keras(path: Path) -> _Read:
     import h5py  # imported where needed: a run that reads another format does not wait for it
 
     arrays = {}
-    with h5py.File(path, "r") as file:
+    with h5py.File(source, "r") as file:
         numbered = "layers" in file
         root = file["layers"] if numbered else file.get("model_weights", file)  # a whole saved model, or its weights
         for number, name in enumerate(vgg19.CONVOLUTIONS):
@@ -213,6 +214,12 @@ def _read_keras(path: Path) -> _Read:
                 f"holds no layer called {vgg19.keras_name(vgg19.CONVOLUTIONS[0])}; it holds {list(root)[:4]}"
             )
     return arrays, "caffe"
+
+
+def _read_keras_archive(path: Path) -> _Read:
+    """Read a whole model of Keras 3: an archive with a `.weights.h5` in it. Source: keras.src.saving.saving_lib."""
+    with zipfile.ZipFile(path) as archive:
+        return _read_keras(io.BytesIO(archive.read("model.weights.h5")))
 
 
 def _datasets(group: Any) -> list[Any]:
@@ -300,6 +307,7 @@ READERS: dict[str, Callable[[Path], _Read]] = {
     ".safetensors": _read_safetensors,
     ".h5": _read_keras,
     ".hdf5": _read_keras,
+    ".keras": _read_keras_archive,
     ".pth": _read_torch,
     ".pt": _read_torch,
     ".mat": _read_matconvnet,

@@ -171,6 +171,14 @@ def test_a_file_in_the_folder_is_not_taken_for_ours_nor_for_an_option(nst, photo
     assert "-photo.png" in out
 
 
+def test_nor_by_an_interpreter_that_looks_there_first(nst):
+    Path("compare.py").write_text("raise SystemExit('the wrong module')")
+    command = [sys.executable, "-m", "nst", "diff", "none.safetensors", "none.safetensors"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("nst: none.safetensors: ")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="takes a shell")
 @pytest.mark.parametrize("options", ["", "--json"])
 @pytest.mark.parametrize(("factor", "code"), [(1.0, 0), (2.0, 1)])

@@ -95,6 +95,13 @@ def write_keras_numbered(path, arrays):
             file.create_group(f"layers/max_pooling2d_{number}/vars")
 
 
+def write_keras_archive(path, arrays):
+    write_keras_numbered(path.with_suffix(".h5"), arrays)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "{}")
+        archive.write(path.with_suffix(".h5"), "model.weights.h5")
+
+
 def write_matconvnet(path, arrays, old=False, column=False):
     """Write what MatConvNet's utils/import-caffe.py writes: a cell array of structs, the first kernel turned to RGB."""
     layers = []
@@ -154,6 +161,7 @@ FORMATS = [
     (write_keras_new, "k.h5", "caffe"),
     (write_keras_whole_model, "k.hdf5", "caffe"),
     (write_keras_numbered, "k.weights.h5", "caffe"),
+    (write_keras_archive, "k.keras", "caffe"),
     (write_matconvnet, "imagenet-vgg-verydeep-19.mat", "caffe"),
     (write_matconvnet_old, "old.MAT", "caffe"),
     (write_npz, "w.npz", None),

@@ -40,7 +40,7 @@ def test_the_full_network_is_keras_own():
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras', as it saves
-@pytest.mark.parametrize("file", ["model.weights.h5", "model.h5"])
+@pytest.mark.parametrize("file", ["model.weights.h5", "model.h5", "model.keras"])
 def test_the_files_that_keras_writes_are_read(file, tmp_path):
     model = keras.applications.VGG19(include_top=False, weights=None)
     (model.save_weights if file.endswith(".weights.h5") else model.save)(tmp_path / file)
