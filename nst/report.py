@@ -12,6 +12,9 @@ from nst_spec.backend import Evaluation, finite_or_none
 from nst_spec.errors import NstError, reason
 from nst_spec.recipe import Recipe, by_key
 
+WEIGHTS = {"content": "alpha", "style": "beta", "tv": "tv.weight"}
+"""The recipe's key that weighs each loss in the total."""
+
 
 def as_dict(judgement: Judgement) -> dict[str, Any]:
     """Return the evaluation as `nst evaluate --json` prints it; null stands for what is not finite."""
@@ -46,9 +49,8 @@ def as_text(judgement: Judgement) -> str:
     ]
     for kind in ("content", "style"):
         lines += [f"  {kind:8} {tap:8} {_number(value)}" for tap, value in found["terms"][kind].items()]
-    notes = {"content": "alpha", "style": "beta", "tv": "weight"}
-    for (name, note), weight in zip(notes.items(), judgement.recipe.term_weights, strict=True):
-        lines.append(f"{name:8} {_number(found[name])}  ({note} {weight:g})")
+    for (name, key), weight in zip(WEIGHTS.items(), judgement.recipe.term_weights, strict=True):
+        lines.append(f"{name:8} {_number(found[name])}  ({key} {weight:g})")
     lines.append(f"total    {_number(found['total'])}")
     lines.append(f"gradient l2 {_number(found['gradient']['l2'])}, max {_number(found['gradient']['max'])}")
     return "\n".join(lines)
@@ -85,16 +87,11 @@ def record_as_text(record: Mapping[str, Any]) -> str:
     if isinstance(losses, list):
         shown["losses"] = losses[-1] if losses else None
         if isinstance(shown["losses"], dict):
-            shown["losses"] = {_as_summand(name): value for name, value in shown["losses"].items()}
+            weighed = {name: f"{name} (times recipe.{key})" for name, key in WEIGHTS.items()}
+            shown["losses"] = {weighed.get(name, name): value for name, value in shown["losses"].items()}
     if isinstance(recipe, dict):
         shown["recipe"] = {key: value for key, value in recipe.items() if key != "note"}
     return "\n".join(_lines(shown))
-
-
-def _as_summand(loss: str) -> str:
-    # The total is the sum of the others, each times its weight.
-    weight = {"content": "alpha", "style": "beta", "tv": "tv.weight"}.get(loss)
-    return f"{loss} (times recipe.{weight})" if weight else loss
 
 
 def _lines(values: Mapping[str, Any]) -> list[str]:

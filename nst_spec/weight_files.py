@@ -201,10 +201,13 @@ def _read_keras(source: Path | BinaryIO) -> _Read:
 
     arrays = {}
     with h5py.File(source, "r") as file:
-        numbered = "layers" in file
-        root = file["layers"] if numbered else file.get("model_weights", file)  # a whole saved model, or its weights
-        for number, name in enumerate(vgg19.CONVOLUTIONS):
-            group = (f"conv2d_{number}" if number else "conv2d") if numbered else vgg19.keras_name(name)
+        if "layers" in file:
+            root = file["layers"]
+            groups = ["conv2d", *(f"conv2d_{number}" for number in range(1, len(vgg19.CONVOLUTIONS)))]
+        else:
+            root = file.get("model_weights", file)  # a whole saved model, or its weights only
+            groups = [vgg19.keras_name(name) for name in vgg19.CONVOLUTIONS]
+        for name, group in zip(vgg19.CONVOLUTIONS, groups, strict=True):
             for dataset in _datasets(root[group]) if group in root else ():
                 arrays[f"{name}.weight" if dataset.ndim > 1 else f"{name}.bias"] = (
                     _oihw(dataset[()]) if dataset.ndim == 4 else dataset[()]
