@@ -234,8 +234,8 @@ def _datasets(group: Any) -> list[Any]:
 def _read_apart(path: Path, library: str, script: str) -> dict[str, Any]:
     """Return the arrays that a script reads from a file with a library, in a process of its own.
 
-    nst_spec imports no framework, and importing torch after TensorFlow aborts a process; SciPy, on a
-    damaged .mat file, may take the process with it.
+    nst_spec imports no framework, and PyTorch beside TensorFlow may abort a process; SciPy, on a damaged .mat file, may
+    take the process with it.
     """
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, "arrays.safetensors")

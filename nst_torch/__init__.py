@@ -17,12 +17,12 @@ beside as many of them as CPUs a step takes two to seven times as long by the de
 def prepare(settings: Settings) -> None:
     """Set SPIN_COUNT, before PyTorch is imported, unless the environment says how to wait.
 
-    Raises NstError where importing PyTorch would abort the process: its compiler, Triton, and TensorFlow each carry an
-    LLVM, and loading Triton's second ends the process without a word.
+    Raises NstError where TensorFlow is loaded and PyTorch's compiler, Triton, is not: each carries an LLVM, and
+    whatever of PyTorch's then loads Triton ends the process without a word.
     """
     if "tensorflow" in sys.modules and "triton" not in sys.modules and importlib.util.find_spec("triton"):
         raise NstError(
-            "TensorFlow is loaded in this process already, and PyTorch after it would abort the process; "
+            "TensorFlow is loaded in this process already, and PyTorch's compiler after it would abort the process; "
             "load the torch backend before the tf backend, or run each in a process of its own"
         )
     if "OMP_WAIT_POLICY" not in os.environ:

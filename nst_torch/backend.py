@@ -4,7 +4,6 @@ import dataclasses
 import os
 
 import torch
-import torchvision
 
 from nst_spec import backend as protocol
 from nst_spec import cpu, heap, tiles
@@ -61,8 +60,8 @@ class Backend(protocol.Configured):
         return self.fast and fits and winograd.is_available()
 
     def versions(self) -> dict[str, str]:
-        """Return the versions of torch and torchvision, and of the GPU's software if it computes there."""
-        found = {"torch": torch.__version__, "torchvision": torchvision.__version__}
+        """Return the versions of torch, and of the GPU's software if it computes there."""
+        found = {"torch": torch.__version__}
         if self.device == "cuda":
             cudnn = torch.backends.cudnn.version()
             found |= {"cuda": str(torch.version.cuda), "cudnn": str(cudnn), "gpu": torch.cuda.get_device_name()}

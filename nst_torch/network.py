@@ -1,4 +1,4 @@
-"""VGG19 from torchvision's builder, with the spec's weights and pooling, cut at the deepest tap."""
+"""VGG19 of torch's own layers, with the spec's weights and pooling, cut at the deepest tap."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models.vgg import make_layers
 
 from nst_spec import vgg19
 from nst_spec.recipe import Pooling
@@ -115,15 +114,6 @@ def _pooling_layer(pooling: Pooling) -> nn.Module:
     return nn.MaxPool2d(kernel_size=2, stride=2, ceil_mode=ceil)
 
 
-def _configuration(widths: Sequence[int]) -> list[str | int]:
-    # The form of torchvision.models.vgg.cfgs: a number is a convolution with its ReLU, "M" a pooling.
-    return [
-        "M" if layer.startswith("pool") else vgg19.channels_of(widths, layer)
-        for layer in vgg19.LAYERS
-        if not layer.startswith("relu") and vgg19.block_of(layer) <= len(widths)
-    ]
-
-
 class Network(nn.Module):
     """Features at the taps, for a preprocessed image (1, 3, H, W).
 
@@ -144,22 +134,20 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.taps = vgg19.check_taps(taps)
-        with torch.device("meta"):
-            features = make_layers(_configuration(vgg19.widths_of(weights)))
         self.layers = nn.ModuleDict()
-        for index, name in enumerate(vgg19.layers_to(taps)):
-            layer = features[index]
+        for name in vgg19.layers_to(taps):
             if name in vgg19.CONVOLUTIONS:
                 is_first = name == vgg19.CONVOLUTIONS[0]
                 own = image_dtype if is_first else dtype
                 parts = {part: torch.tensor(weights[f"{name}.{part}"], dtype=own) for part in ("weight", "bias")}
+                channels_out, channels_in = parts["weight"].shape[:2]
+                layer = nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1, device="meta")
                 layer.load_state_dict(parts, assign=True)
                 turned = parts["weight"].flip(2, 3).transpose(0, 1)
                 layer.register_buffer("turned", None if is_first else turned)
                 layer.winograd = winograd and not is_first
             elif name.startswith("relu"):
-                # torchvision's works in place, always, and would rectify the raw tap before it.
-                layer = nn.ReLU(inplace=False)
+                layer = nn.ReLU()
             else:
                 layer = _pooling_layer(pooling)
             self.layers[name] = layer

@@ -1,8 +1,11 @@
-"""The spec's update rules: torch.optim's, where it has them. Each updates `variable` in place from a gradient."""
+"""The spec's update rules. Each updates `variable` in place from a gradient.
+
+torch.optim has them too, and rounds alike, but its first optimiser loads PyTorch's compiler, which takes as long as
+loading PyTorch.
+"""
 
 import math
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from numpy.typing import NDArray
@@ -42,22 +45,21 @@ class Adam:
 
     def reset(self) -> None:
         """Forget the moments."""
-        s = self.settings
+        self.m, self.v = (torch.zeros_like(self.variable) for _ in range(2))
         self.t = 0
-        self.optimizer = torch.optim.Adam([self.variable], lr=s.lr, betas=(s.beta1, s.beta2), eps=s.epsilon)
 
     def update(self, gradient: Tensor) -> None:
         """Take one step."""
+        s = self.settings
         self.t += 1
-        self.optimizer.param_groups[0]["eps"] = adam_epsilon(self.settings, self.t)
-        _step(self.optimizer, self.variable, gradient)
+        self.m.lerp_(gradient, 1 - s.beta1)
+        self.v.mul_(s.beta2).addcmul_(gradient, gradient, value=1 - s.beta2)
+        root = (self.v.sqrt() / (1 - s.beta2**self.t) ** 0.5).add_(adam_epsilon(s, self.t))
+        self.variable.addcdiv_(self.m, root, value=-s.lr / (1 - s.beta1**self.t))
 
 
 class LBFGS:
-    """L-BFGS without line search, one update per evaluation; nst_spec.optimizers.LBFGS.
-
-    torch.optim's, which begins anew as long as there is no pair.
-    """
+    """L-BFGS without line search, one update per evaluation; nst_spec.optimizers.LBFGS."""
 
     def __init__(self, settings: recipes.LBFGS, variable: Tensor) -> None:
         self.settings, self.variable = settings, variable
@@ -65,38 +67,52 @@ class LBFGS:
 
     def reset(self) -> None:
         """Forget the history."""
-        s = self.settings
-        self.optimizer = torch.optim.LBFGS(
-            [self.variable],
-            lr=s.lr,
-            max_iter=1,
-            history_size=s.history,
-            tolerance_grad=s.tolerance_grad,
-            tolerance_change=s.tolerance_change,
-        )
+        self.pairs: list[tuple[Tensor, Tensor, float]] = []
+        self.previous: tuple[Tensor, Tensor] | None = None
+        self.scale = 1.0
         self.reach = FIRST_REACH
 
     def update(self, gradient: Tensor) -> None:
         """Take one step."""
-        g = gradient.contiguous()  # torch.optim's flattens it by a view
-        state, (group,) = self.optimizer.state[self.variable], self.optimizer.param_groups
-        group["lr"] = self.settings.lr
-        if state.get("d") is not None and not state["old_dirs"] and self._has_learnt_nothing(g, state):
-            state.clear()
+        s = self.settings
+        g = gradient.flatten()
+        if g.abs().max() <= s.tolerance_grad:
+            return
+        if self.previous is not None:
+            self._remember(g)
+        length = s.lr
+        if not self.pairs:
+            length *= length_within(self.reach, float(g.abs().sum()))
             self.reach *= REACH_GROWTH
-            total = float(g.abs().sum())
-            group["lr"] *= length_within(self.reach, total) / length_within(FIRST_REACH, total)  # torch.optim's own
-        _step(self.optimizer, self.variable, g)
+        direction = self._direction(g)
+        slope = g @ direction
+        step = direction.mul_(length)
+        self.previous = g, step
+        if not slope > -s.tolerance_change:
+            self.variable += step.view_as(self.variable)
 
-    def _has_learnt_nothing(self, gradient: Tensor, state: Mapping[str, Any]) -> bool:
-        """Return whether the last step makes no pair to remember, and another will be taken."""
-        change = gradient.flatten() - state["prev_flat_grad"]
-        curvature = change @ (state["d"] * state["t"])
-        return bool(curvature <= CURVATURE_FLOOR and gradient.abs().max() > self.settings.tolerance_grad)
+    def _remember(self, g: Tensor) -> None:
+        old_g, step = self.previous
+        change = g - old_g
+        curvature = float(change @ step)
+        if curvature > CURVATURE_FLOOR:
+            self.pairs = [*self.pairs, (step, change, 1.0 / curvature)][-self.settings.history :]
+            self.scale = curvature / float(change @ change)
+
+    def _direction(self, g: Tensor) -> Tensor:
+        q = -g
+        shares = []
+        for step, change, rho in reversed(self.pairs):
+            shares.append(rho * float(step @ q))
+            q.add_(change, alpha=-shares[-1])
+        q *= self.scale
+        for (step, change, rho), share in zip(self.pairs, reversed(shares), strict=True):
+            q.add_(step, alpha=share - rho * float(change @ q))
+        return q
 
 
 class _CompactLBFGS:
-    """LBFGS for a GPU, to which torch.optim's gives some hundred kernels a step, and waits for every other one.
+    """LBFGS for a GPU, to which the other gives some hundred kernels a step, and waits for every other one.
 
     nst_spec.optimizers.CompactLBFGS.
     """
@@ -158,20 +174,11 @@ class SGD:
     def reset(self) -> None:
         """Begin the decay anew."""
         self.t = 0
-        self.optimizer = torch.optim.SGD([self.variable], lr=self.settings.lr)
 
     def update(self, gradient: Tensor) -> None:
         """Take one step."""
         self.t += 1
-        self.optimizer.param_groups[0]["lr"] = sgd_rate(self.settings, self.t)
-        _step(self.optimizer, self.variable, gradient)
-
-
-def _step(optimizer: torch.optim.Optimizer, variable: Tensor, gradient: Tensor) -> None:
-    variable.grad = gradient
-    # L-BFGS's one call of the closure is for a gradient that is there already; it uses no loss without line search.
-    optimizer.step(lambda: 0.0)
-    variable.grad = None
+        self.variable.sub_(gradient, alpha=sgd_rate(self.settings, self.t))
 
 
 def optimizer_for(settings: recipes.Optimizer, variable: Tensor) -> Optimizer:

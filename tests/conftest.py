@@ -1,3 +1,4 @@
+import functools
 import gc
 import importlib.util
 import os
@@ -10,8 +11,8 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     os.environ["OMP_NUM_THREADS"] = os.environ["TF_NUM_INTRAOP_THREADS"] = str(
         max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
     )
-if importlib.util.find_spec("torch"):
-    import torchvision  # noqa: F401  (it loads Triton; TensorFlow first would abort the process)
+if importlib.util.find_spec("triton"):
+    importlib.import_module("triton")  # PyTorch's compiler, which after TensorFlow would abort the process
 
 import numpy as np
 import pytest
@@ -34,8 +35,10 @@ def pytest_addoption(parser):
     parser.addoption("--device", default="cpu", help="device of the backends under test: cpu, cuda or mps")
 
 
-def pytest_collection_finish():
-    # What the frameworks made while they were imported is there to stay; to look through it takes 0.2 s a collection.
+@functools.cache
+def _imported(backend_name):
+    backends.load(backend_name)
+    # What a framework made while it was imported is there to stay; to look through it takes half a second a collection.
     gc.collect()
     gc.freeze()
 
@@ -54,7 +57,21 @@ def device(request):
 def backend_name(request):
     if request.param not in backends.installed():
         pytest.skip(f"{request.param} is not installed")
+    _imported(request.param)
     return request.param
+
+
+@pytest.fixture
+def eager(backend_name):
+    """TensorFlow without graphs, for tests of something else: to trace one takes longer than a small image's passes."""
+    if backend_name == "torch":
+        yield
+        return
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture

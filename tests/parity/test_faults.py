@@ -308,6 +308,7 @@ def coarse(weight_set):
     return dataclasses.replace(weight_set, arrays=arrays)
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_planted_fault_is_caught_and_named(name, backend, backend_name, narrow_weights, monkeypatch):
     fault = FAULTS[name]

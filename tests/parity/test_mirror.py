@@ -128,6 +128,12 @@ def test_the_neutral_packages_name_no_framework_in_their_imports(package):
 
 
 @takes_both
+def test_torchs_compiler_can_be_loaded_after_both_backends():
+    code = "from nst_spec import backend; backend.load('torch'); backend.load('tf'); import torch._dynamo"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+@takes_both
 def test_the_order_that_would_abort_the_process_is_refused():
     code = (
         "from nst_spec import backend\n"

@@ -4,6 +4,8 @@ import gc
 import itertools
 import json
 import os
+import subprocess
+import sys
 import weakref
 
 import numpy as np
@@ -141,6 +143,17 @@ def test_update_rules_are_torchs(settings, original):
         update.update(quartic_gradient(ours))
         step.step(closure)
     np.testing.assert_array_equal(ours.numpy(), theirs.detach().numpy())
+
+
+def test_painting_loads_no_more_than_torch_itself(narrow_file, photo, painting):
+    code = """if True:
+        import sys, nst
+        for optimizer in ("adam", "lbfgs"):
+            nst.stylize(*sys.argv[1:3], weights=sys.argv[3], size=32, steps=2, backend="torch", optimizer=optimizer)
+        print(sorted({"torchvision", "torch._dynamo"} & set(sys.modules)))
+    """
+    command = [sys.executable, "-c", code, photo, painting, narrow_file]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
