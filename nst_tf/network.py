@@ -56,7 +56,9 @@ def _fitted(x: tf.Tensor, height: int, width: int, fill: float) -> tf.Tensor:
 
 @functools.cache
 def _keras_layers() -> dict[str, dict[str, Any]]:
-    model = keras.applications.VGG19(include_top=False, weights=None, input_shape=(None, None, vgg19.IMAGE_CHANNELS))
+    image = (None, None, vgg19.IMAGE_CHANNELS)
+    with keras.StatelessScope(initialize_variables=False):  # or Keras draws twenty million random weights
+        model = keras.applications.VGG19(include_top=False, weights=None, input_shape=image)
     return {layer.name: layer.get_config() for layer in model.layers}
 
 
@@ -81,7 +83,6 @@ class Network:
     ) -> None:
         self.taps = vgg19.check_taps(taps)
         self.layers: dict[str, keras.Layer] = {}
-        x = keras.Input((None, None, vgg19.IMAGE_CHANNELS), dtype=image_dtype)
         first = vgg19.CONVOLUTIONS[0]
         for name in vgg19.layers_to(taps):
             # A Keras layer casts what it is given to its own.
@@ -97,12 +98,11 @@ class Network:
                 }
                 takes_winograd = winograd and min(kernel.shape[:2]) >= algorithm.CHANNELS
                 layer = (algorithm.Convolution if takes_winograd else keras.layers.Conv2D).from_config(config)
-                x = layer(x)
+                layer.build((None, None, None, kernel.shape[1]))
                 layer.set_weights([np.transpose(kernel, (2, 3, 1, 0)), bias])
             else:
                 is_relu = name.startswith("relu")
                 layer = keras.layers.ReLU(dtype=own) if is_relu else _pooling_layer(pooling, xla=xla, dtype=own)
-                x = layer(x)
             self.layers[name] = layer
 
     def __call__(self, x: tf.Tensor, wanted: Sequence[str] | None = None) -> Iterator[tuple[str, tf.Tensor]]:
