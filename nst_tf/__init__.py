@@ -1,7 +1,7 @@
 """The specification in TensorFlow."""
 
 import contextlib
-import importlib.util
+import importlib
 import os
 import sys
 import tempfile
@@ -38,9 +38,10 @@ def importing() -> Iterator[None]:
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    if "torch" in sys.modules and importlib.util.find_spec("triton"):
+    if "torch" in sys.modules:
         # PyTorch may load its compiler later, which after TensorFlow would abort the process: each carries an LLVM.
-        importlib.import_module("triton")
+        with contextlib.suppress(ImportError):
+            importlib.import_module("triton")
     sys.stderr.flush()
     with tempfile.TemporaryFile() as held, contextlib.ExitStack() as stack:
         stderr = os.dup(2)

@@ -54,7 +54,7 @@ class Adam:
         self.t += 1
         self.m.lerp_(gradient, 1 - s.beta1)
         self.v.mul_(s.beta2).addcmul_(gradient, gradient, value=1 - s.beta2)
-        root = (self.v.sqrt() / (1 - s.beta2**self.t) ** 0.5).add_(adam_epsilon(s, self.t))
+        root = self.v.sqrt().div_((1 - s.beta2**self.t) ** 0.5).add_(adam_epsilon(s, self.t))
         self.variable.addcdiv_(self.m, root, value=-s.lr / (1 - s.beta1**self.t))
 
 
