@@ -95,21 +95,24 @@ class LBFGS:
 
     def update(self, x: Array, g: Array) -> Array:
         """Return the variable after one step."""
+        step = self.step(g.ravel())
+        return x if step is None else x + step.reshape(x.shape)
+
+    def step(self, g: Array) -> Array | None:
+        """Return the step (n,) for a gradient (n,), or None where nothing moves. A framework's tensors will do too."""
         s = self.settings
-        g = g.ravel()
-        if np.abs(g).max() <= s.tolerance_grad:
-            return x
+        if abs(g).max() <= s.tolerance_grad:
+            return None
         if self.previous is not None:
             self._remember(g)
         length = s.lr
         if not self.pairs:
-            length *= length_within(self.reach, np.abs(g).sum())
+            length *= length_within(self.reach, float(abs(g).sum()))
             self.reach *= REACH_GROWTH
         direction = self._direction(g)
-        self.previous = (g, direction * length)
-        if g @ direction > -s.tolerance_change:
-            return x
-        return x + (length * direction).reshape(x.shape)
+        step = direction * length
+        self.previous = (g, step)
+        return None if g @ direction > -s.tolerance_change else step
 
     def _remember(self, g: Array) -> None:
         assert self.previous is not None
@@ -126,11 +129,16 @@ class LBFGS:
         for step, change, rho in reversed(self.pairs):
             share = rho * float(step @ q)
             shares.append(share)
-            q = q - share * change
+            q = self._sum(q, change, -share)
         q = q * self.scale
         for (step, change, rho), share in zip(self.pairs, reversed(shares), strict=True):
-            q = q + step * (share - rho * float(change @ q))
+            q = self._sum(q, step, share - rho * float(change @ q))
         return q
+
+    @staticmethod
+    def _sum(q: Array, vector: Array, factor: float) -> Array:
+        """Return q + factor * vector; q is not needed any more."""
+        return q + factor * vector
 
 
 @dataclass(frozen=True)
