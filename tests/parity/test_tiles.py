@@ -59,7 +59,6 @@ def test_every_tap(taps, backend_name, device, slender_weights):
     assert relative(tiled.gradient, reference.Objective(problem).evaluate(images[2]).gradient) <= FLOAT64
 
 
-@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("name", recipe.names())
 def test_every_recipe(name, backend_name, device, slender_weights):
     images = [smooth_image(70, 61, seed) for seed in (1, 2, 3)]
