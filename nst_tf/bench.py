@@ -33,7 +33,7 @@ class Workload:
         with tf.device(self.device):
             image = objective.to_network(objective.variable(self.problem.content))
 
-        @tf.function(jit_compile=objective.xla)
+        @tf.function(jit_compile=objective.xla, autograph=False)
         def gradient(image: tf.Tensor) -> tf.Tensor:
             with tf.device(self.device):
                 with tf.GradientTape(watch_accessed_variables=False) as tape:

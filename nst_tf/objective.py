@@ -58,7 +58,8 @@ class Objective:
         self.plan = plan
         self.dtype, self.network_dtype, self.device = dtype, network_dtype, device
         self.xla, self.may_round = xla, may_round
-        self.loss_and_gradient = tf.function(self._loss_and_gradient, jit_compile=xla)
+        # Nothing branches or loops by a tensor: looking for it takes longer than the trace itself.
+        self.loss_and_gradient = tf.function(self._loss_and_gradient, jit_compile=xla, autograph=False)
         with tf.device(device):
             self.to_space = PixelMap(preprocessing.affine("unit", recipe.space), dtype)
             self.to_image = PixelMap(preprocessing.affine(recipe.space, "unit"), dtype)
@@ -92,8 +93,11 @@ class Objective:
 
     def _features_of(self, image: tf.Tensor, taps: Sequence[str]) -> dict[str, tf.Tensor]:
         # Of any size, so that nothing is compiled for a style image's own.
-        graph = tf.function(lambda x: dict(self._features(self.to_network(x), taps)), input_signature=[self._any_size])
-        return graph(image)
+        @tf.function(input_signature=[self._any_size], autograph=False)
+        def features(x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return dict(self._features(self.to_network(x), taps))
+
+        return features(image)
 
     @property
     def _any_size(self) -> tf.TensorSpec:
@@ -135,7 +139,7 @@ class Objective:
                 total = tf.tensordot(values, self.coefficients, axes=1)
             return values, tape.gradient(total, variable), grams
 
-    @tf.function
+    @tf.function(autograph=False)
     def _passes(self, variable: tf.Tensor) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         # A graph, as the evaluation is one, so that both round alike.
         with tf.device(self.device):

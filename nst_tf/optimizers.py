@@ -26,7 +26,7 @@ class Adam:
     def __init__(self, settings: recipes.Adam, variable: tf.Variable) -> None:
         self.settings, self.variable = settings, variable
         self.m, self.v = (tf.Variable(tf.zeros_like(variable)) for _ in range(2))
-        self._step = tf.function(self._apply)
+        self._step = tf.function(self._apply, autograph=False)
         self.reset()
 
     def reset(self) -> None:

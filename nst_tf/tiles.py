@@ -31,7 +31,7 @@ class TiledObjective(Objective):
         self.loss_and_gradient = self._loss_and_gradient
         self._share = self._graph(self._share_of_tile, self._share_signature())
         # XLA does without the differences' arrays, each as large as the image.
-        self._total_variation = tf.function(self._tv_and_gradient, jit_compile=self.may_round)
+        self._total_variation = tf.function(self._tv_and_gradient, jit_compile=self.may_round, autograph=False)
 
     def pieces(self, image: tf.Tensor) -> tuple[tiles.Piece, ...]:
         """Return the tiles of an image (1, H, W, 3)."""
@@ -48,8 +48,8 @@ class TiledObjective(Objective):
     def _graph(self, function: Callable[..., Any], signature: Sequence[Any]) -> Callable[..., Any]:
         # XLA knows every size and bound beforehand: a grid has nine kinds of tile at most. Else one graph serves all.
         if self.xla:
-            return tf.function(function, jit_compile=True)
-        return tf.function(function, input_signature=signature)
+            return tf.function(function, jit_compile=True, autograph=False)
+        return tf.function(function, input_signature=signature, autograph=False)
 
     def _signature(self, taps: Sequence[str]) -> tuple[tf.TensorSpec, dict[str, tuple[tf.TensorSpec, ...]]]:
         return self._any_size, {tap: (tf.TensorSpec((), tf.int32),) * 4 for tap in taps}

@@ -76,7 +76,7 @@ def convolution(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None) -> tf.T
 # Without XLA each of the sums would be written and read again.
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def _tiles(x: tf.Tensor) -> tf.Tensor:
     """Return B' d B of every tile, (36, tiles, in)."""
     _, height, width, channels = x.shape
@@ -89,7 +89,7 @@ def _tiles(x: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tf.stack(found), (SIDE * SIDE, down * across, channels))
 
 
-@tf.function(jit_compile=True)
+@tf.function(jit_compile=True, autograph=False)
 def _outputs(products: tf.Tensor, bias: tf.Tensor, height: int, width: int) -> tf.Tensor:
     """Return the outputs (1, H, W, out) of all tiles, A' m A of each one's products m, with the bias."""
     down, across = _counts(height, width)

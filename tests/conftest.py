@@ -62,6 +62,12 @@ def backend_name(request):
 
 
 @pytest.fixture
+def framework():
+    """One backend, for tests of what starts processes of its own and does not depend on which."""
+    return backends.default_name()
+
+
+@pytest.fixture
 def eager(backend_name):
     """TensorFlow without graphs, for tests of something else: to trace one takes longer than a small image's passes."""
     if backend_name == "torch":

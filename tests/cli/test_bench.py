@@ -8,23 +8,23 @@ from nst_spec import backend as backends
 TINY = ["--sizes", 32, "--runs", 2]
 
 
-def test_a_backend_is_measured_and_held_to_its_earlier_self(nst, narrow_file, backend_name, tmp_path):
-    options = ["bench", *TINY, "--weights", narrow_file, "--backends", backend_name, "--threads", 1]
+def test_a_backend_is_measured_and_held_to_its_earlier_self(nst, narrow_file, framework, tmp_path):
+    options = ["bench", *TINY, "--weights", narrow_file, "--backends", framework, "--threads", 1]
     code, out, err = nst(*options, "--precisions", "fp32,tf32", "--device", "cpu", "--json")
     assert code == 0, err
-    assert f"nst: {backend_name} fp32 32 px (1 of 2)" in err
+    assert f"nst: {framework} fp32 32 px (1 of 2)" in err
     earlier = tmp_path / "earlier.json"
     earlier.write_text(out)
     found = bench_result.read(earlier)
     (row,) = found.rows
-    assert row.case == f"{backend_name} fp32 32 px on cpu, 1 threads"
+    assert row.case == f"{framework} fp32 32 px on cpu, 1 threads"
     assert row.memory.of == "process"
     assert row.memory.peak >= row.memory.at_rest > 0
     assert found.settings.weights.name == "narrow.safetensors"
     assert str(narrow_file.parent) not in out
     # A case that this machine cannot compute is no reason to lose the others.
     (note,) = found.notes
-    assert note.startswith(f"tf32 32 px is not measured: {backend_name}: precision tf32: expected device cuda")
+    assert note.startswith(f"tf32 32 px is not measured: {framework}: precision tf32: expected device cuda")
 
     code, out, err = nst(*options, "--precisions", "fp32", "--profile", "--against", earlier, "--quiet")
     assert (code, err) == (0, "")

@@ -162,10 +162,10 @@ def test_compare_runs_every_side_in_a_process_of_its_own(nst, photo, painting, n
     assert f"--backend {backend_name}" in result.commands[0]
 
 
-def test_a_file_in_the_folder_is_not_taken_for_ours_nor_for_an_option(nst, photo, painting, narrow_file, backend_name):
+def test_a_file_in_the_folder_is_not_taken_for_ours_nor_for_an_option(nst, photo, painting, narrow_file, framework):
     Path("compare.py").write_text("raise SystemExit('the wrong module')")
     Path("-photo.png").write_bytes(photo.read_bytes())
-    options = ["--weights", narrow_file, *TINY, "--no-run", "--backends", f"{backend_name},reference"]
+    options = ["--weights", narrow_file, *TINY, "--no-run", "--backends", f"{framework},reference"]
     code, out, err = nst("compare", *options, "--", "-photo.png", painting)
     assert code == 0, err
     assert "-photo.png" in out
@@ -278,31 +278,30 @@ def test_both_frameworks_and_the_oracle(nst, photo, painting, narrow_file):
     assert err.splitlines() == [f"nst: {name}: default (1 of 1)" for name in ("torch", "tf", "reference")]
 
 
-def test_a_recorded_trace_takes_the_place_of_a_framework(nst, trace, photo, painting, narrow_file, backend_name):
+def test_a_recorded_trace_takes_the_place_of_a_framework(nst, trace, photo, painting, narrow_file, framework):
     trace("elsewhere.safetensors", "--backend", "reference")
-    options = ["--weights", narrow_file, *TINY, "--backends", backend_name, "--against", "elsewhere.safetensors"]
+    options = ["--weights", narrow_file, *TINY, "--backends", framework, "--against", "elsewhere.safetensors"]
     code, out, err = nst("compare", photo, painting, *options)
     assert code == 0, err
     assert "note: elsewhere.safetensors was recorded elsewhere: reference" in out
 
 
-def test_a_framework_that_is_missing_is_said(nst, photo, painting, narrow_file, backend_name, monkeypatch):
-    monkeypatch.setattr(backends, "installed", lambda: (backend_name, "reference"))
+def test_a_framework_that_is_missing_is_said(nst, photo, painting, narrow_file, framework, monkeypatch):
+    monkeypatch.setattr(backends, "installed", lambda: (framework, "reference"))
     code, out, err = nst("compare", photo, painting, "--weights", narrow_file, *TINY, "--no-run")
     assert code == 0, err
-    missing = {"torch": "tf", "tf": "torch"}[backend_name]
+    missing = {"torch": "tf", "tf": "torch"}[framework]
     assert f"note: {missing} is not installed here and is left out: pip install '.[{missing}]'" in out
 
 
-def test_the_report_lies_beside_the_traces(nst, photo, painting, narrow_file):
+def test_the_report_lies_beside_the_traces(nst, photo, painting, narrow_file, framework):
     pytest.importorskip("jinja2")
     pytest.importorskip("matplotlib")
-    backend = backends.default_name()
-    options = ["--weights", narrow_file, *TINY, "--backends", f"{backend},reference", "--report", "out"]
+    options = ["--weights", narrow_file, *TINY, "--backends", f"{framework},reference", "--report", "out"]
     code, _, err = nst("compare", photo, painting, *options)
     assert code == 0, err
     assert err.splitlines()[-1] == "nst: the report is out/report.html"
-    traces = ["out/traces/reference.safetensors", f"out/traces/{backend}.safetensors"]
+    traces = ["out/traces/reference.safetensors", f"out/traces/{framework}.safetensors"]
     assert sorted(map(str, Path("out/traces").iterdir())) == traces
     assert "<html" in Path("out/report.html").read_text("utf-8")
     assert nst("diff", *traces)[0] == 0
@@ -319,13 +318,13 @@ def test_the_report_lies_beside_the_traces(nst, photo, painting, narrow_file):
     assert Path(traces[0]).read_bytes() == kept
 
 
-def test_pytest_has_a_fixture(photo, painting, narrow_file, nst_compare, backend_name):
+def test_pytest_has_a_fixture(photo, painting, narrow_file, nst_compare, framework):
     result = nst_compare(
         photo,
         painting,
         weights=narrow_file,
         size=32,
-        backends=f"{backend_name},reference",
+        backends=f"{framework},reference",
         no_run=True,
         all_recipes=False,
         guard=False,
@@ -338,10 +337,10 @@ def test_pytest_has_a_fixture(photo, painting, narrow_file, nst_compare, backend
 
 
 def test_the_fixture_fails_a_test_where_the_backends_part(
-    photo, painting, narrow_file, nst_compare, backend_name, tmp_path
+    photo, painting, narrow_file, nst_compare, framework, tmp_path
 ):
-    faulty = interpreter(tmp_path / "faulty", FAULT.format(backend_name))
-    options = {"weights": narrow_file, "size": 32, "backends": f"{backend_name},reference", "no_run": True}
-    options[f"{backend_name}_python"] = faulty
+    faulty = interpreter(tmp_path / "faulty", FAULT.format(framework))
+    options = {"weights": narrow_file, "size": 32, "backends": f"{framework},reference", "no_run": True}
+    options[f"{framework}_python"] = faulty
     with pytest.raises(pytest.fail.Exception, match=r"default, .* target Gram matrix of relu1_1: .*T3"):
         nst_compare(photo, painting, **options)

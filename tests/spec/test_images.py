@@ -972,7 +972,7 @@ def test_a_large_tiff_is_tiled_and_has_a_preview(tmp_path, large, bits):
 
 
 def test_the_preview_of_a_strip(tmp_path, large):
-    images.write(tmp_path / "out.tif", np.tile(large, (1, 900, 1))[:1])
+    images.write(tmp_path / "out.tif", np.tile(large[:1], (1, 900, 1)))
     assert read(tmp_path / "out-preview.jpg").pixels.shape == (1, 70, 3)
 
 
