@@ -9,6 +9,10 @@ from numpy.typing import NDArray
 from nst_spec import recipe as recipes
 from nst_spec.optimizers import CompactLBFGS, adam_epsilon, sgd_rate
 
+BLOCK, BLOCK_BYTES = 5, 2**27
+"""Pairs of L-BFGS in one array, and its bytes, at most: a few large products take less time than many small ones, but
+for every new pair its array is copied."""
+
 
 class Optimizer(Protocol):
     """An update rule with its state."""
@@ -55,12 +59,14 @@ class LBFGS:
 
     def __init__(self, settings: recipes.LBFGS, variable: tf.Variable) -> None:
         self.compact, self.variable = CompactLBFGS(settings), variable
+        bytes_of_pair = 2 * variable.shape.num_elements() * variable.dtype.size
+        self.block = max(1, min(BLOCK, BLOCK_BYTES // bytes_of_pair))
         self.reset()
 
     def reset(self) -> None:
         """Forget the history."""
         self.compact.reset()
-        self.pairs: list[tf.Tensor] = []  # (2, n): s and y
+        self.blocks: list[tf.Tensor] = []  # (2 x pairs, n): s and y of every pair
         self.previous: tuple[tf.Tensor, tf.Tensor] | None = None
 
     def update(self, gradient: tf.Tensor) -> None:
@@ -71,10 +77,11 @@ class LBFGS:
         if step is None:
             return
         if step.row is not None:
-            self.pairs[step.row : step.row + 1] = [latest]
+            self._put(latest, step.row)
         moved = step.of_gradient * g
-        for pair, shares in zip(self.pairs, step.shares, strict=True):
-            moved += tf.linalg.matvec(pair, tf.constant(shares, g.dtype), transpose_a=True)
+        for number, block in enumerate(self.blocks):
+            shares = step.shares[number * self.block :][: self.block].reshape(1, -1)
+            moved += tf.matmul(tf.constant(shares, g.dtype), block)[0]
         self.previous = g, moved
         if step.moves:
             self.variable.assign_add(tf.reshape(moved, self.variable.shape))
@@ -84,11 +91,20 @@ class LBFGS:
         size = tf.abs(g)
         numbers = [tf.stack([tf.reduce_max(size), tf.reduce_sum(size), tf.reduce_sum(size * size)])]
         if latest is not None:
-            # Two vectors at once, since it is reading the pairs that takes the time.
-            vectors = tf.stack([g, latest[1]])
-            numbers += [tf.reshape(tf.matmul(vectors, pair, transpose_b=True), [-1]) for pair in (*self.pairs, latest)]
+            # As columns: of two long rows with two others, a product takes a CPU three times as long.
+            vectors = tf.stack([g, latest[1]], axis=1)
+            numbers += [tf.reshape(tf.matmul(pairs, vectors), [-1]) for pairs in (*self.blocks, latest)]
         read = tf.concat(numbers, axis=0).numpy().astype(np.float64)
-        return read[:3], read[3:].reshape(-1, 2, 2).transpose(1, 0, 2)
+        return read[:3], read[3:].reshape(-1, 2, 2).transpose(2, 0, 1)
+
+    def _put(self, latest: tf.Tensor, row: int) -> None:
+        number, place = divmod(row, self.block)
+        if number == len(self.blocks):
+            self.blocks.append(latest)
+            return
+        held = self.blocks[number]
+        parts = held[: 2 * place], latest, held[2 * place + 2 :]
+        self.blocks[number] = tf.concat([part for part in parts if len(part)], axis=0)
 
 
 class SGD:

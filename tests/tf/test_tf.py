@@ -90,8 +90,10 @@ def test_update_rules_are_keras_own(settings, original):
     np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=2e-4)
 
 
-def test_lbfgs_is_torchs():
+@pytest.mark.parametrize("pairs_in_one_array", [1, 2, 5])
+def test_lbfgs_is_torchs(pairs_in_one_array, monkeypatch):
     torch = pytest.importorskip("torch")
+    monkeypatch.setattr(optimizers, "BLOCK_BYTES", pairs_in_one_array * 2 * 12 * 8)
     start = np.linspace(-1, 2, 12)
     ours, theirs = tf.Variable(start), torch.tensor(start, requires_grad=True)
     update = optimizers.LBFGS(recipe.LBFGS(history=5), ours)
@@ -105,6 +107,7 @@ def test_lbfgs_is_torchs():
         update.update(tf.constant(quartic_gradient(ours.numpy())))
         optimizer.step(closure)
     np.testing.assert_allclose(ours.numpy(), theirs.detach().numpy(), rtol=1e-10)
+    assert [len(block) // 2 for block in update.blocks] == {1: [1] * 5, 2: [2, 2, 1], 5: [5]}[pairs_in_one_array]
 
 
 @pytest.mark.parametrize(
