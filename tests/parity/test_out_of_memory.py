@@ -1,4 +1,4 @@
-"""Where memory runs out a run goes on: in smaller tiles from the same step, or with a shorter history."""
+"""Where memory runs out a run goes on, in smaller tiles or with a shorter history; where there is some, it is kept."""
 
 import importlib
 import itertools
@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from nst_spec import backend as backends
-from nst_spec import recipe, run, weights
+from nst_spec import heap, recipe, run, weights
 from nst_spec.errors import NstError
 from nst_spec.frugal import FrugalDescent
 from nst_spec.images import Picture
 from nst_spec.run import Inputs
-from tests.conftest import relative, smooth_image
+from tests.conftest import make_problem, relative, smooth_image
 
 
 def errors(backend_name):
@@ -144,3 +144,26 @@ def test_adam_has_no_history_to_cut_down(backend_name, device, failing, inputs):
     failing("update", lambda tile, call: call == 4, errors(backend_name)[0])
     with pytest.raises(NstError, match=r"out of memory for the optimiser's step"):
         run.run(backends.load(backend_name, device=device), quick(**{"optimizer.kind": "adam"}), inputs)
+
+
+@pytest.mark.parametrize(
+    ("fast", "tile", "room", "kept"),
+    [
+        (True, "off", 2**34, [True]),
+        (True, 64, 2**34, {"torch": [True], "tf": [False]}),
+        (True, "off", 2**20, [False]),
+        (True, "auto", 2**20, [False]),
+        (False, "off", 2**34, []),
+        (False, 64, 2**20, []),
+    ],
+)
+def test_only_a_fast_run_with_memory_to_spare_keeps_what_it_frees(
+    fast, tile, room, kept, backend_name, monkeypatch, narrow_weights
+):
+    calls = []
+    monkeypatch.setattr(heap, "keep", calls.append)
+    monkeypatch.setattr(importlib.import_module(f"nst_{backend_name}.memory"), "free", lambda device: room)
+    images = [smooth_image(96, 80, seed) for seed in (1, 2)]
+    problem = make_problem("default", narrow_weights, *images, dtype="float32")
+    backends.load(backend_name, device="cpu", fast=fast, tile=tile).objective(problem)
+    assert calls == (kept if isinstance(kept, list) else kept[backend_name])

@@ -16,9 +16,9 @@ from torchvision.models import vgg19 as torchvision_vgg19  # noqa: E402
 
 import nst_torch  # noqa: E402
 from nst_spec import backend as backends  # noqa: E402
-from nst_spec import generator, heap, recipe, vgg19, weights  # noqa: E402
+from nst_spec import generator, recipe, vgg19, weights  # noqa: E402
 from nst_spec.recipe import Pooling  # noqa: E402
-from nst_torch import losses, memory, network, optimizers  # noqa: E402
+from nst_torch import losses, network, optimizers  # noqa: E402
 from tests.conftest import make_problem, quartic_gradient, relative  # noqa: E402
 
 
@@ -232,24 +232,3 @@ def test_a_sum_over_many_positions_keeps_float32s_digits(layout):
     features = features.contiguous(memory_format=layout)
     flat = features.double().flatten(2)[0]
     assert relative(losses.gram(features, 1.0), flat @ flat.T) <= 1e-7
-
-
-@pytest.mark.parametrize(
-    ("fast", "tile", "room", "kept"),
-    [
-        (True, "off", 2**34, [True]),
-        (True, 64, 2**34, [True]),
-        (True, "off", 2**20, [False]),
-        (True, "auto", 2**20, [False]),
-        (False, "off", 2**34, []),
-        (False, 64, 2**20, []),
-    ],
-)
-def test_only_a_fast_run_with_memory_to_spare_keeps_what_it_frees(fast, tile, room, kept, monkeypatch, narrow_weights):
-    calls = []
-    monkeypatch.setattr(heap, "keep", calls.append)
-    monkeypatch.setattr(memory, "free", lambda device: room)
-    images = [generator.uniform(seed, (96, 80, 3)) for seed in (1, 2)]
-    problem = make_problem("default", narrow_weights, *images, dtype="float32")
-    backends.load("torch", device="cpu", fast=fast, tile=tile).objective(problem)
-    assert calls == kept
