@@ -60,13 +60,13 @@ class LBFGS:
     def __init__(self, settings: recipes.LBFGS, variable: tf.Variable) -> None:
         self.compact, self.variable = CompactLBFGS(settings), variable
         bytes_of_pair = 2 * variable.shape.num_elements() * variable.dtype.size
-        self.block = max(1, min(BLOCK, BLOCK_BYTES // bytes_of_pair))
+        self.pairs_together = max(1, min(BLOCK, BLOCK_BYTES // bytes_of_pair))
         self.reset()
 
     def reset(self) -> None:
         """Forget the history."""
         self.compact.reset()
-        self.blocks: list[tf.Tensor] = []  # (2 x pairs, n): s and y of every pair
+        self.blocks: list[tf.Tensor] = []  # (2 x pairs together, n): s and y of each
         self.previous: tuple[tf.Tensor, tf.Tensor] | None = None
 
     def update(self, gradient: tf.Tensor) -> None:
@@ -80,7 +80,7 @@ class LBFGS:
             self._put(latest, step.row)
         moved = step.of_gradient * g
         for number, block in enumerate(self.blocks):
-            shares = step.shares[number * self.block :][: self.block].reshape(1, -1)
+            shares = step.shares[number * self.pairs_together :][: self.pairs_together].reshape(1, -1)
             moved += tf.matmul(tf.constant(shares, g.dtype), block)[0]
         self.previous = g, moved
         if step.moves:
@@ -98,7 +98,7 @@ class LBFGS:
         return read[:3], read[3:].reshape(-1, 2, 2).transpose(2, 0, 1)
 
     def _put(self, latest: tf.Tensor, row: int) -> None:
-        number, place = divmod(row, self.block)
+        number, place = divmod(row, self.pairs_together)
         if number == len(self.blocks):
             self.blocks.append(latest)
             return

@@ -39,7 +39,6 @@ def energy(problem, kind, tap):
     return oracle.style_factors[tap] * np.sum(oracle.style_targets[tap] ** 2)
 
 
-@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kind", ["max", "average"])
 @pytest.mark.parametrize("rounding", ["floor", "ceil"])

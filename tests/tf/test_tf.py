@@ -230,17 +230,10 @@ def test_onednn_computes_what_the_oracle_does(photo, painting, tmp_path):
         assert relative(ours[name], theirs[name]) <= (1e-2 if name == "gradient" else 5e-6), name
 
 
-SHALLOW = {"content.taps": "relu2_2", "style.taps": "relu1_1,relu3_1"}  # XLA compiles for every shape of tile
-
-
-@pytest.mark.parametrize(
-    ("pooling", "tile", "settings"), [("average", "off", {}), ("max", "off", {}), ("average", 112, SHALLOW)]
-)
-def test_xla_computes_what_the_oracle_does(pooling, tile, settings, narrow_weights, not_deterministic):
+@pytest.mark.parametrize(("pooling", "tile"), [("average", "off"), ("max", "off"), ("average", 112)])
+def test_xla_computes_what_the_oracle_does(pooling, tile, narrow_weights, not_deterministic):
     images = [smooth_image(190, 200, seed) for seed in (1, 2, 3)]
-    problem = make_problem(
-        "default", narrow_weights, *images[:2], dtype="float32", **{"pooling.kind": pooling}, **settings
-    )
+    problem = make_problem("default", narrow_weights, *images[:2], dtype="float32", **{"pooling.kind": pooling})
     objective = backends.load("tf", device="cpu", fast=True, tile=tile).objective(problem)
     assert objective.xla
     ours, theirs = (judge.evaluate(images[2]) for judge in (objective, reference.Objective(problem)))
