@@ -22,6 +22,7 @@ from nst.cli_options import (
     check_kept,
     check_new,
     check_suffix,
+    exempt_from_collection,
     files_of,
     json_option,
     keywords,
@@ -174,6 +175,7 @@ def _paint(
     from nst_spec import images
     from nst_spec.run import ON_REQUEST, plan
 
+    exempt_from_collection()
     finest = plan(prepared.recipe, prepared.inputs.content, prepared.inputs.style)[-1]
     images.check_fits(output, *finest.content_size)
     saver = Saver(output, save_every, prepared, to_stderr, bits=bits, force=force)

@@ -18,6 +18,7 @@ from nst.cli_options import (
     check_kept,
     check_new,
     check_suffix,
+    exempt_from_collection,
     files_of,
     json_option,
     judged_image_option,
@@ -98,6 +99,7 @@ def trace(
     for number, (name, path) in enumerate(zip(names, paths, strict=True), start=1):
         chosen = options | ({"recipe": name} if name else {})
         prepared = prepare(content, style, deterministic=True, tile="off", **chosen)
+        exempt_from_collection()
         check_kept(path, [image, named, *files_of(prepared.inputs)])
         tell(f"{prepared.backend.name}: {prepared.recipe.name} ({number} of {len(names)})")
         found = record(

@@ -1,5 +1,6 @@
 """nst_tf against keras.applications and Keras' optimisers themselves."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -144,6 +145,20 @@ def test_what_the_environment_says_of_onednn_stands(monkeypatch):
     monkeypatch.setenv(nst_tf.ONEDNN, "0")
     loaded = backends.load("tf", fast=True)
     assert loaded.switches()["onednn"] is False
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_is_not_collected_during_the_import_and_as_before_after_it(enabled):
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with nst_tf.importing():
+            assert not gc.isenabled()
+        assert gc.isenabled() == enabled
+        with pytest.raises(ZeroDivisionError), nst_tf.importing():
+            raise ZeroDivisionError
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
 
 
 def test_the_switches_are_tensorflows_own_where_it_was_there_first():
