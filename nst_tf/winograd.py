@@ -62,8 +62,8 @@ class Convolution(keras.layers.Conv2D):
 def transformed(kernel: NDArray) -> tf.Tensor:
     """Return G g G' (36, in, out) of a kernel (3, 3, in, out)."""
     g = np.array(G) / 24
-    found = np.kron(g, g) @ kernel.reshape(len(G[0]) ** 2, -1)
-    return tf.constant(found.reshape(-1, *kernel.shape[2:]), kernel.dtype)
+    found = tf.matmul(tf.constant(np.kron(g, g), kernel.dtype), tf.reshape(kernel, (len(G[0]) ** 2, -1)))
+    return tf.reshape(found, (-1, *kernel.shape[2:]))
 
 
 def convolution(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:
