@@ -83,10 +83,9 @@ def _tiles(x: tf.Tensor) -> tf.Tensor:
     down, across = _counts(height, width)
     missing = (STEP * down + 1 - height, STEP * across + 1 - width)
     x = tf.pad(x[0], [[1, missing[0]], [1, missing[1]], [0, 0]])
-    found = []
-    for row in _combined(B, [x[i:][: STEP * down : STEP] for i in range(SIDE)]):
-        found += _combined(B, [row[:, j:][:, : STEP * across : STEP] for j in range(SIDE)])
-    return tf.reshape(tf.stack(found), (SIDE * SIDE, down * across, channels))
+    rows = tf.stack(_combined(B, [x[i:][: STEP * down : STEP] for i in range(SIDE)]))  # (6, down, W, in)
+    found = tf.stack(_combined(B, [rows[:, :, j:][:, :, : STEP * across : STEP] for j in range(SIDE)]), axis=1)
+    return tf.reshape(found, (SIDE * SIDE, down * across, channels))
 
 
 @tf.function(jit_compile=True, autograph=False)
@@ -94,11 +93,9 @@ def _outputs(products: tf.Tensor, bias: tf.Tensor, height: int, width: int) -> t
     """Return the outputs (1, H, W, out) of all tiles, A' m A of each one's products m, with the bias."""
     down, across = _counts(height, width)
     products = tf.reshape(products, (SIDE, SIDE, down, across, products.shape[-1]))
-    rows = [
-        tf.stack(_combined(A, tf.unstack(row)), axis=2)  # (down, across, 4, out)
-        for row in _combined(A, tf.unstack(products))
-    ]
-    whole = tf.reshape(tf.stack(rows, axis=1), (1, STEP * down, STEP * across, products.shape[-1]))
+    rows = tf.stack(_combined(A, tf.unstack(products)), axis=2)  # (6, down, 4, across, out)
+    found = tf.stack(_combined(A, tf.unstack(rows)), axis=3)  # (down, 4, across, 4, out)
+    whole = tf.reshape(found, (1, STEP * down, STEP * across, products.shape[-1]))
     return whole[:, :height, :width] + bias
 
 
