@@ -5,18 +5,19 @@ from collections.abc import Callable, Mapping
 import tensorflow as tf
 
 from nst_spec.losses import GREY_SHARE
-
-
-@tf.custom_gradient
-def _gram(flat: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-    # F^T F of features F (positions, C). Its gradient F (S + S^T) takes one product, where the tape's own takes two.
-    return tf.matmul(flat, flat, transpose_a=True), lambda slope: tf.matmul(flat, slope + tf.transpose(slope))
+from nst_tf.gradients import with_gradient
 
 
 def gram(features: tf.Tensor, divisor: float) -> tf.Tensor:
     """Return the Gram matrix (C, C); nst_spec.losses.gram."""
     flat = tf.reshape(features, (-1, features.shape[-1]))
-    return _gram(flat) / divisor
+    # Of F^T F the gradient F (S + S^T) takes one product, where the tape's own takes two.
+    product = with_gradient(
+        lambda flat: tf.matmul(flat, flat, transpose_a=True),
+        lambda _, slope: tf.matmul(flat, slope + tf.transpose(slope)),
+        flat,
+    )
+    return product / divisor
 
 
 def squared_error(values: tf.Tensor, target: tf.Tensor, factor: float) -> tf.Tensor:

@@ -1,7 +1,7 @@
 """VGG19 from Keras' own, with the spec's weights and pooling, cut at the deepest tap."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from nst_spec import vgg19
 from nst_spec.recipe import Pooling
 from nst_tf import winograd as algorithm
+from nst_tf.gradients import with_gradient
 
 
 def _pooling_layer(pooling: Pooling, *, xla: bool, **settings: Any) -> keras.Layer:
@@ -27,13 +28,7 @@ class CompiledMaximum(keras.layers.MaxPooling2D):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Return the maxima (1, H, W, C)."""
-
-        @tf.custom_gradient
-        def pooled(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-            y = super(CompiledMaximum, self).call(x)
-            return y, lambda slope: _maximum_gradient(x, y, slope)
-
-        return pooled(x)
+        return with_gradient(super().call, lambda y, slope: _maximum_gradient(x, y, slope), x)
 
 
 def _maximum_gradient(x: tf.Tensor, y: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:

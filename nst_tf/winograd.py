@@ -8,13 +8,15 @@ where * is, position by position, the product over the channels: 36 products of 
 A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+
+from nst_tf.gradients import with_gradient
 
 PIXELS = 384 * 384
 """Content images of fewer pixels are done in less time than XLA takes to compile."""
@@ -51,12 +53,11 @@ class Convolution(keras.layers.Conv2D):
         """Return the outputs (1, H, W, out)."""
         if None in x.shape:  # XLA compiles for one size
             return super().call(x)
-
-        @tf.custom_gradient
-        def convolved(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-            return convolution(x, self.forward, self.shift), lambda slope: convolution(slope, self.backward, None)
-
-        return convolved(x)
+        return with_gradient(
+            lambda x: convolution(x, self.forward, self.shift),
+            lambda _, slope: convolution(slope, self.backward, None),
+            x,
+        )
 
 
 def transformed(kernel: NDArray) -> tf.Tensor:

@@ -4,6 +4,7 @@ import gc
 import os
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from nst_spec import backend as backends  # noqa: E402
 from nst_spec import recipe, reference, vgg19, weights  # noqa: E402
 from nst_spec.errors import NstError  # noqa: E402
 from nst_spec.recipe import Pooling  # noqa: E402
-from nst_tf import backend, network, optimizers  # noqa: E402
+from nst_tf import backend, network, optimizers, winograd  # noqa: E402
 from tests.conftest import make_problem, quartic_gradient, relative, smooth_image  # noqa: E402
 
 
@@ -260,6 +261,27 @@ def test_xla_computes_what_the_oracle_does(pooling, tile, narrow_weights, not_de
             assert getattr(ours.losses, kind)[tap] == pytest.approx(value, rel=1e-4), tap
     # A choice of maximum pooling, or of a rectifier, may flip.
     assert relative(ours.gradient, theirs.gradient) <= (1e-5 if pooling == "average" else 1e-2)
+
+
+@pytest.mark.parametrize(("fast", "least"), [(False, 0), (True, 2**40), (True, 0)])
+def test_what_an_objective_held_is_gone_once_garbage_is_collected(
+    fast, least, narrow_weights, not_deterministic, monkeypatch
+):
+    """By TensorFlow alone, compiled by XLA, and by Winograd's algorithm too."""
+    for module, name, value in ((backend, "XLA_PIXELS", 0), (winograd, "PIXELS", least), (winograd, "CHANNELS", 0)):
+        monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(vgg19, "WIDTHS", (0,))
+    images = [smooth_image(33, 40, seed) for seed in (1, 2)]
+    settings = {"pooling.kind": "max", "content.taps": "relu1_2", "style.taps": "relu2_1"}
+    problem = make_problem("default", narrow_weights, *images, dtype="float32", **settings)
+    objective = backends.load("tf", device="cpu", fast=fast).objective(problem)
+    objective.evaluate(images[0].astype("float32"))
+    graph = objective.loss_and_gradient.get_concrete_function(objective.variable(images[0])).graph
+    held = [weakref.ref(thing) for thing in (objective, objective.network.layers["conv2_1"], graph)]
+    assert isinstance(objective.network.layers["conv2_1"], winograd.Convolution) == (fast and not least)
+    del objective, graph
+    gc.collect()
+    assert [reference() for reference in held] == [None, None, None]
 
 
 @pytest.mark.parametrize("rounding", ["floor", "ceil"])
