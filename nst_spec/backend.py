@@ -35,6 +35,7 @@ BF16_CAPABILITY = (8, 0)
 """The CUDA compute capability (Ampere) from which on a GPU multiplies bfloat16 numbers natively."""
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PREFERENCE = ("torch", "tf")
+MOST_THREADS = 4096
 """The order in which an unnamed backend is chosen among the installed ones."""
 
 
@@ -158,8 +159,8 @@ class Descent(Protocol):
 class AdaptableDescent(Descent, Protocol):
     """A descent that can go on in another way where memory has run out."""
 
-    def judge_by(self, objective: "Objective") -> None:
-        """Go on with another objective, image and optimiser's state as they are."""
+    def judge_by(self, make: Callable[[], "Objective"]) -> None:
+        """Go on with another objective, made once this one's memory is free; image and optimiser's state stay."""
 
     def optimize_by(self, settings: Optimizer) -> None:
         """Go on with another optimiser, which begins anew."""
@@ -347,8 +348,8 @@ def load(name: str | None = None, **settings: Any) -> Backend:
     for what, accepted in choices.items():
         if getattr(asked, what) not in accepted:
             raise not_accepted(what, getattr(asked, what), accepted)
-    if asked.threads is not None and asked.threads < 1:
-        raise NstError(f"threads: expected 1 or more, received {asked.threads}")
+    if asked.threads is not None and not (isinstance(asked.threads, int) and 1 <= asked.threads <= MOST_THREADS):
+        raise NstError(f"threads: expected 1 to {MOST_THREADS}, received {asked.threads!r}")
     tiles.checked(asked.tile)
     framework = _missing_framework(entries[name])
     if framework:

@@ -31,7 +31,7 @@ class FetchError(NstError):
 def cache_directory() -> Path:
     """Return the folder that holds downloads: NST_CACHE_DIR if set, else the platform's place for caches."""
     chosen = os.environ.get("NST_CACHE_DIR")
-    return Path(chosen).expanduser() if chosen else Path(pooch.os_cache("nst"))
+    return Path(os.path.expanduser(chosen)) if chosen else Path(pooch.os_cache("nst"))
 
 
 def is_offline() -> bool:

@@ -1,6 +1,7 @@
 """A descent that goes on where memory runs out: in smaller tiles, or with fewer pairs of L-BFGS."""
 
 import dataclasses
+from functools import partial
 
 from nst_spec import recipe as recipes
 from nst_spec import tiles
@@ -24,7 +25,7 @@ class FrugalDescent:
         """
         self.backend, self.problem, self.say, self.warn = backend, problem, say, warn
         self.recipe = problem.recipe
-        self.tile: tiles.Tile | None = None
+        self.tile: tiles.Tile | None = backend.tile if isinstance(backend.tile, int) else None
         self.updates = 0
         objective = self._objective(problem)
         self.optimizer, self.history = objective.recipe.optimizer, objective.plan.history
@@ -79,7 +80,7 @@ class FrugalDescent:
             self._choose_smaller_tiles()
             # What the optimiser holds is no longer free, and must not be planned for once more.
             stateless = recipes.override(self.recipe, {"steps": 0})
-            self.descent.judge_by(self._objective(dataclasses.replace(self.problem, recipe=stateless)))
+            self.descent.judge_by(partial(self._objective, dataclasses.replace(self.problem, recipe=stateless)))
 
     def update(self) -> None:
         """Take the optimiser's step, with a shorter history of L-BFGS where memory runs out."""

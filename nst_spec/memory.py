@@ -62,7 +62,7 @@ class Needs:
         which they are as well.
         """
         layers = [
-            vgg19.channels_of(self.widths, layer) * math.prod(-(-side // _steps(layer)) for side in (height, width))
+            vgg19.channels_of(self.widths, layer) * math.prod(-(-side // _stride(layer)) for side in (height, width))
             for layer in vgg19.layers_to(self.recipe.taps)
             if not layer.startswith("conv") or layer in self.recipe.taps
         ]
@@ -119,7 +119,7 @@ class Needs:
         return self.pixels * (IMAGES + moments + 2 * history)
 
 
-def _steps(layer: str) -> int:
+def _stride(layer: str) -> int:
     return vgg19.stride(layer) * (2 if layer.startswith("pool") else 1)
 
 

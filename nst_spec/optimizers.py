@@ -1,4 +1,4 @@
-"""Every update rule, in float64 NumPy.
+"""Every update rule, in float64 NumPy; L-BFGS, in either form, is what the frameworks run too.
 
 x is the optimised variable, g the gradient of the total loss, t the number of the step, from 1.
 """
@@ -179,6 +179,7 @@ class CompactLBFGS:
         self.scale = 1.0
         self.reach = FIRST_REACH
 
+    @np.errstate(over="ignore", invalid="ignore")  # an explosion is for the run to judge
     def step(self, norms: Array, products: Array) -> CompactStep | None:
         """Return the step, or None where the gradient is too small for one.
 

@@ -22,6 +22,8 @@ FOLDER = Path(__file__).parent / "recipes"
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, le=1e30)]
+"""A learning rate; a larger one is soon beyond float32."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -64,7 +66,7 @@ class Size(Part):
     rule: Annotated[str, _one_of(RESIZE_RULES)]
     pixels: Pixels
     style_rule: Annotated[str, _one_of(STYLE_RULES)] = "own"
-    style_scale: Positive = 1.0
+    style_scale: Annotated[float, Field(gt=0, le=100)] = 1.0
     margin: Annotated[int, Field(ge=0, le=1024)] = 0
 
 
@@ -134,7 +136,7 @@ class Adam(Part):
     """Adam's constants; `convention` says where epsilon stands (optimizers.py)."""
 
     kind: Literal["adam"] = "adam"
-    lr: Positive
+    lr: Rate
     beta1: Decay = 0.9
     beta2: Decay = 0.999
     epsilon: Positive = 1e-8
@@ -145,7 +147,7 @@ class LBFGS(Part):
     """The constants of L-BFGS without line search."""
 
     kind: Literal["lbfgs"] = "lbfgs"
-    lr: Positive = 1.0
+    lr: Rate = 1.0
     history: Annotated[int, Field(ge=1, le=100_000)] = 100
     tolerance_grad: Finite = 1e-7
     tolerance_change: Finite = 1e-9
@@ -155,8 +157,8 @@ class SGD(Part):
     """The constants of gradient descent with exponential decay."""
 
     kind: Literal["sgd"] = "sgd"
-    lr: Positive
-    decay_rate: Positive = 1.0
+    lr: Rate
+    decay_rate: Fraction = 1.0
     decay_steps: Count = 1
 
 
@@ -288,7 +290,7 @@ def load(recipe: str | Path, *, based_on_by: tuple[Path, ...] = ()) -> Recipe:
             raise not_accepted("recipe", str(recipe), (*names(), "FILE.toml"))
     try:
         data = tomllib.loads(path.read_text("utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise NstError(f"recipe {path.name}: {reason(error)}") from error
     init: Any = data.get("init")
     for section, key in ((data, "weights"), (init if isinstance(init, dict) else {}, "file")):
@@ -393,7 +395,7 @@ def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     Raises NstError naming the key and the accepted values.
     """
     data = recipe.model_dump()
-    settings = {key: _own(value) for key, value in settings.items()}
+    settings = {str(key): _own(value) for key, value in settings.items()}
     steps, strength = settings.pop("steps", None), settings.pop("strength", None)
     for key, value in sorted(settings.items(), key=lambda item: item[0] != "optimizer.kind"):
         if key in ("content.taps", "style.taps"):
@@ -516,6 +518,8 @@ def _chosen_taps(chosen: Any, weights: Mapping[str, float], stages: Mapping[str,
         tap = stages.get(name, name)
         if tap not in vgg19.TAPS:
             raise not_accepted("tap", name, (*stages, *vgg19.TAPS))
+        if tap in taps:
+            raise NstError(f"tap {name}: expected each tap once, received {tap} twice")
         try:
             taps[tap] = float(weight) if weight else weights.get(tap, 1.0)
         except ValueError:

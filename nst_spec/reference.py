@@ -1,7 +1,7 @@
 """The oracle: the whole computation in float64 NumPy, short, slow and obviously right."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -216,9 +216,10 @@ class Descent:
         """Go on from another image, the optimiser's state as it is."""
         self.variable = np.array(self.objective.to_space(np.asarray(image, np.float64)))
 
-    def judge_by(self, objective: Objective) -> None:
-        """Go on with another objective, image and optimiser's state as they are."""
-        self.objective = objective
+    def judge_by(self, make: Callable[[], Objective]) -> None:
+        """Go on with another objective, made once this one's memory is free; image and optimiser's state stay."""
+        del self.objective
+        self.objective = make()
 
     def optimize_by(self, settings: recipes.Optimizer) -> None:
         """Go on with another optimiser, which begins anew."""

@@ -78,6 +78,10 @@ class NotFiniteError(Exception):
     """A term, which it names, is infinite or not a number."""
 
 
+class DivergedError(Exception):
+    """A guarded run goes back to the same image again."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a run gave: the image (H, W, 3), the losses of every step, and why it stopped early, if it did.
@@ -242,6 +246,8 @@ def run(
             stopped = f"{trouble} is not finite at step {len(history) + 1}; this is the last good image"
             if not history:
                 raise NstError(f"no picture: {trouble} is not finite at the first step") from trouble
+        except DivergedError:
+            stopped = f"step {len(history) + 1} explodes again from the best image, which this is; try a smaller --lr"
         image = descent.kept() if recipe.result == "best" else descent.image()
         if not np.isfinite(image).all():
             image, stopped = descent.kept(), f"step {len(history)} went out of range; this is the last good image"
@@ -280,15 +286,20 @@ def descend(descent: Descent, recipe: Recipe, steps: int) -> Iterator[Losses]:
     that meets a loss that is not finite, or over GUARD_FACTOR times the lowest, goes back to the kept image with a
     cleared history.
 
-    Raises NotFiniteError naming the term, back at the last image with a finite loss, where there is no guard.
+    Raises NotFiniteError naming the term, back at the last image with a finite loss, where there is no guard, and
+    DivergedError where the guard goes back to the same image again: from there it would for ever.
     """
     lowest = np.inf
+    returned = False
     keeps_best = recipe.guard or recipe.result == "best"
     for step in range(1, steps + 1):
         losses = descent.evaluate()
         broken = losses.not_finite
         if recipe.guard and np.isfinite(lowest) and (broken or losses.total > GUARD_FACTOR * lowest):
             descent.restore()
+            if returned:
+                raise DivergedError
+            returned = True
         elif broken:
             if step > 1:
                 descent.restore()
@@ -296,6 +307,7 @@ def descend(descent: Descent, recipe: Recipe, steps: int) -> Iterator[Losses]:
         else:
             if losses.total < lowest or not keeps_best:
                 descent.keep()
+                returned = False
             lowest = min(lowest, losses.total)
             descent.update()
         yield losses

@@ -8,9 +8,10 @@ they give back to the image, are those of the whole image.
 """
 
 import itertools
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from nst_spec import vgg19
 from nst_spec.errors import NstError
@@ -28,8 +29,11 @@ def checked(tile: object) -> Tile:
     """Return the tile as asked for, a number also as text; raises NstError saying what is accepted."""
     if tile == "auto" or tile == "off":
         return "auto" if tile == "auto" else "off"
-    side = int(tile) if isinstance(tile, str) and tile.isdecimal() else tile
-    if isinstance(side, bool) or not isinstance(side, int) or side < GRID or side % GRID:
+    try:
+        side = int(tile) if isinstance(tile, str) and tile.isdecimal() else operator.index(cast(int, tile))
+    except TypeError:
+        side = 0
+    if isinstance(tile, bool) or side < GRID or side % GRID:
         raise NstError(f"tile: received {tile!r}; accepted: auto, off, or a multiple of {GRID} px, {GRID} or more")
     return side
 

@@ -3,6 +3,7 @@
 A weight set is the convolutions of a VGG19, of any width, with the preprocessing it expects and its hash.
 """
 
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -134,7 +135,9 @@ def load(
 
 def check_name(name_or_path: str) -> None:
     """Raise NstError unless there is a set or a file of this name; cheap, before anything slow."""
-    if name_or_path not in (*SETS, AUTO) and not Path(name_or_path).exists():
+    if not isinstance(name_or_path, str):
+        raise not_accepted("weights", name_or_path, [*SETS, AUTO, "the path of a file"])
+    if name_or_path not in (*SETS, AUTO) and not os.path.exists(name_or_path):
         if Path(name_or_path).suffix in weight_files.READERS:
             raise NstError(f"weights {name_or_path}: no such file")
         raise not_accepted("weights", name_or_path, [*SETS, AUTO, "the path of a file"])
@@ -212,7 +215,7 @@ def path(name: str) -> Path | None:
     if name not in SETS:
         raise not_accepted("weights", name, SETS)
     target = _target(SETS[name])
-    return target if SETS[name].file and target.is_file() else None
+    return target if SETS[name].file and os.path.isfile(target) else None
 
 
 def whereabouts(name: str) -> str:
@@ -329,7 +332,7 @@ def _load_auto(offline: bool, say: Say, warn: Say) -> WeightSet:
 def _obtain(info: SetInfo, offline: bool, say: Say, force: bool = False) -> Path:
     """Return the path of a set's file, checked; downloads it if it is not in the cache or `force` says so."""
     target = _target(info)
-    if target.is_file() and not force:
+    if os.path.isfile(target) and not force:
         check(target, info.hash)
         return target
     try:

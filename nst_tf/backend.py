@@ -45,11 +45,6 @@ def multiplies_bf16(device: str) -> bool:
 
 def configure(threads: int | None, precision: protocol.Precision, deterministic: bool) -> None:
     """Set the process's switches: CPU threads, TensorFloat-32 (its error is about 1e-3), determinism, GPU memory."""
-    tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
-    if deterministic:
-        tf.config.experimental.enable_op_determinism()
-    # Each scale of a run is traced once, on purpose; TensorFlow would warn of it.
-    tf.get_logger().setLevel("ERROR")
     try:
         for gpu in tf.config.list_physical_devices("GPU"):
             if not tf.config.experimental.get_memory_growth(gpu):
@@ -60,6 +55,11 @@ def configure(threads: int | None, precision: protocol.Precision, deterministic:
         raise NstError(
             f"TensorFlow is already running in this process, too late for threads or memory settings: {error}"
         ) from error
+    tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+    # Each scale of a run is traced once, on purpose; TensorFlow would warn of it.
+    tf.get_logger().setLevel("ERROR")
 
 
 class Backend(protocol.Configured):
@@ -132,6 +132,8 @@ class Backend(protocol.Configured):
         if takes_winograd and plan.tile:
             # Tiles are for want of memory, of which the algorithm takes twice as much.
             takes_winograd, plan = False, self.planned(problem, tile, free, workspace)
+        if xla and plan.tile and plan.tile**2 < XLA_PIXELS:
+            xla, plan = False, self.planned(problem, tile, free, self._workspace(False))
         problem = dataclasses.replace(problem, recipe=plan.adapted(problem.recipe))
         network_dtype = NETWORK_DTYPES.get(self.precision, self.dtype)
         if self.fast:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import tensorflow as tf
 
 from nst_spec.losses import GREY_SHARE
-from nst_tf.gradients import with_gradient
+from nst_tf.memory import with_gradient
 
 
 def gram(features: tf.Tensor, divisor: float) -> tf.Tensor:

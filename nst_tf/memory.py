@@ -1,9 +1,13 @@
 """Memory as TensorFlow has it: what is free, what an error says, what can be given back."""
 
 import gc
+from collections.abc import Callable
 
 import tensorflow as tf
 from tensorflow.python.client import device_lib
+
+# No public name records an operation.
+from tensorflow.python.eager import record
 
 from nst_spec import heap
 from nst_spec.memory import free_on_host
@@ -16,7 +20,7 @@ On a CPU, Eigen's gradient of a convolution lays out all its windows, nine times
 ONEDNN_WORKSPACE = 5
 """The same for oneDNN, which does without that, but never gives its pool back."""
 WINOGRAD_WORKSPACE = 11
-"""The same for oneDNN with Winograd's algorithm, whose tiles overlap."""
+"""The same with Winograd's algorithm, whose tiles overlap."""
 XLA_WORKSPACE = 4
 """The same where XLA compiles the passes, which uses its memory again and again."""
 
@@ -35,10 +39,23 @@ def free(device: str) -> int:
 def release(device: str) -> None:
     """Give back what nothing refers to any more."""
     del device
-    gc.collect()  # a tf.function refers to itself
+    gc.collect()  # a graph refers to itself
     heap.give_back()
 
 
 def ran_out(error: BaseException) -> bool:
     """Return whether the error says that memory has run out, the host's or the device's."""
     return isinstance(error, MemoryError | tf.errors.ResourceExhaustedError)
+
+
+def with_gradient(
+    function: Callable[[tf.Tensor], tf.Tensor], gradient: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], x: tf.Tensor
+) -> tf.Tensor:
+    """Return the function's value y for x, which a tape takes to have the gradient `gradient(y, slope)` by x.
+
+    `tf.custom_gradient` keeps every graph that it was called in, and the weights there, as long as the process runs.
+    """
+    with record.stop_recording():
+        y = tf.identity(function(x))
+    record.record_operation("NstWithGradient", [y], [x], lambda slope: [gradient(y, slope)])
+    return y

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nst_spec import vgg19
 from nst_spec.recipe import Pooling
 from nst_tf import winograd as algorithm
-from nst_tf.gradients import with_gradient
+from nst_tf.memory import with_gradient
 
 
 def _pooling_layer(pooling: Pooling, *, xla: bool, **settings: Any) -> keras.Layer:

@@ -1,6 +1,6 @@
 """Image to terms, total loss and gradient; targets computed once, the network cut at the deepest tap."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -203,9 +203,10 @@ class Descent:
         """Go on from another image, the optimiser's state as it is."""
         self.current.assign(self.objective.variable(image))
 
-    def judge_by(self, objective: Objective) -> None:
-        """Go on with another objective, image and optimiser's state as they are."""
-        self.objective = objective
+    def judge_by(self, make: Callable[[], Objective]) -> None:
+        """Go on with another objective, made once this one's memory is free; image and optimiser's state stay."""
+        del self.objective
+        self.objective = make()
 
     def optimize_by(self, settings: recipes.Optimizer) -> None:
         """Go on with another optimiser, which begins anew."""

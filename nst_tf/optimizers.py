@@ -88,8 +88,9 @@ class LBFGS:
 
     def _read(self, g: tf.Tensor, latest: tf.Tensor | None) -> tuple[NDArray, NDArray]:
         """Return the gradient's norms and the products, as the spec's wants them."""
-        size = tf.abs(g)
-        numbers = [tf.stack([tf.reduce_max(size), tf.reduce_sum(size), tf.reduce_sum(size * size)])]
+        magnitudes = tf.abs(g)
+        norms = tf.reduce_max(magnitudes), tf.reduce_sum(magnitudes), tf.reduce_sum(g * g)
+        numbers = [tf.stack(norms)]
         if latest is not None:
             # As columns: of two long rows with two others, a product takes a CPU three times as long.
             vectors = tf.stack([g, latest[1]], axis=1)

@@ -29,7 +29,9 @@ class TiledObjective(Objective):
         super().__init__(problem, plan, **how)
         # A graph for a tile, and a loop in Python over the tiles: each gives its memory back before the next.
         self.loss_and_gradient = self._loss_and_gradient
-        self._share = self._graph(self._share_of_tile, self._share_signature())
+        # XLA knows every size and bound beforehand, for nine kinds of tile at most. Else one graph serves all.
+        kinds = {"jit_compile": True} if self.xla else {"input_signature": self._share_signature()}
+        self._share = tf.function(self._share_of_tile, autograph=False, **kinds)
         # XLA does without the differences' arrays, each as large as the image.
         self._total_variation = tf.function(self._tv_and_gradient, jit_compile=self.may_round, autograph=False)
 
@@ -42,14 +44,12 @@ class TiledObjective(Objective):
         """Return the features that a tile owns, for its crop of the variable."""
         key = tuple(taps)
         if key not in self._graphs:
-            self._graphs[key] = self._graph(lambda crop, bounds: self._owned(crop, bounds, key), self._signature(key))
+            self._graphs[key] = tf.function(
+                lambda crop, bounds: self._owned(crop, bounds, key),
+                input_signature=self._signature(key),
+                autograph=False,
+            )
         return self._graphs[key](crop, self._bounds(piece, key))
-
-    def _graph(self, function: Callable[..., Any], signature: Sequence[Any]) -> Callable[..., Any]:
-        # XLA knows every size and bound beforehand: a grid has nine kinds of tile at most. Else one graph serves all.
-        if self.xla:
-            return tf.function(function, jit_compile=True, autograph=False)
-        return tf.function(function, input_signature=signature, autograph=False)
 
     def _signature(self, taps: Sequence[str]) -> tuple[tf.TensorSpec, dict[str, tuple[tf.TensorSpec, ...]]]:
         return self._any_size, {tap: (tf.TensorSpec((), tf.int32),) * 4 for tap in taps}

@@ -16,9 +16,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from nst_tf.gradients import with_gradient
+from nst_tf.memory import with_gradient
 
-PIXELS = 384 * 384
+PIXELS = 192 * 192
 """Content images of fewer pixels are done in less time than XLA takes to compile."""
 CHANNELS = 128
 """With fewer channels, in or out, the transforms take more time than the products save."""

@@ -206,9 +206,10 @@ class Descent:
         """Go on from another image, the optimiser's state as it is."""
         self.current.copy_(self.objective.variable(image))
 
-    def judge_by(self, objective: Objective) -> None:
-        """Go on with another objective, image and optimiser's state as they are."""
-        self.objective = objective
+    def judge_by(self, make: Callable[[], Objective]) -> None:
+        """Go on with another objective, made once this one's memory is free; image and optimiser's state stay."""
+        del self.objective
+        self.objective = make()
 
     def optimize_by(self, settings: recipes.Optimizer) -> None:
         """Go on with another optimiser, which begins anew."""

@@ -78,6 +78,24 @@ def test_an_unknown_keyword_is_a_type_error(quick, photo, painting):
         nst.stylize(photo, painting, thread=1, **quick)
 
 
+@pytest.mark.parametrize(
+    ("option", "refused", "message"),
+    [
+        ("threads", "2", r"threads: expected 1 to 4096, received '2'"),
+        ("threads", 1.5, r"threads: expected 1 to 4096, received 1\.5"),
+        ("threads", 2**40, r"threads: expected 1 to 4096"),
+        ("weights", 5, r"weights: received 5; accepted: .*embedded"),
+        ("weights", "a" * 300, r"weights: received 'a+'; accepted: .*embedded"),
+        ("recipe", "a\0b.toml", r"recipe a.b\.toml: "),
+        ("tile", 64.0, r"tile: received 64\.0; accepted: auto, off, or a multiple of 16"),
+        ("tile", True, r"tile: received True"),
+    ],
+)
+def test_what_is_of_the_wrong_kind_is_refused(option, refused, message, quick, photo, painting):
+    with pytest.raises(nst.NstError, match=message):
+        nst.stylize(photo, painting, **quick | {option: refused})
+
+
 @pytest.mark.parametrize("recipe", [None, {}, 3])
 def test_what_is_no_recipe_is_refused(recipe, quick, photo, painting):
     with pytest.raises(nst.NstError, match=r"recipe: received .*; accepted: default, .*FILE\.toml"):
@@ -172,7 +190,7 @@ def test_a_recipe_file_leaves_no_folder_in_the_record(quick, photo, painting, tm
 
 
 def test_numbers_that_are_not_finite_are_null_in_the_record(quick, photo, painting):
-    wild = quick | {"optimizer": "sgd", "lr": 1e300, "clamp": "none", "steps": 3, "beta": 1e5}
+    wild = quick | {"optimizer": "sgd", "lr": 1e30, "clamp": "none", "steps": 3, "beta": 1e200}
     record = nst.stylize(photo, painting, **wild).record
     assert None in [losses["total"] for losses in record["losses"]]
     json.dumps(record, allow_nan=False)

@@ -9,7 +9,7 @@ from nst_spec import backend as backends
 from nst_spec import generator, vgg19, weights
 from tests.conftest import make_problem, relative, smooth_image
 
-SMALLEST = {"torch": 256, "tf": 384}
+SMALLEST = {"torch": 256, "tf": 192}
 """The side in pixels from which on it pays."""
 LEAST = {"torch": "POSITIONS", "tf": "CHANNELS"}
 """What else a layer needs."""

@@ -63,6 +63,20 @@ def test_ten_times_the_best_is_not_yet_an_explosion():
     assert descend([5.0, 3.0, 30.0]).restored == 0
 
 
+def test_a_guarded_run_ends_where_it_would_go_back_to_the_same_image_for_ever():
+    descent = ScriptedDescent([5.0, 3.0, 40.0, 3.0, 40.0, 1.0])
+    with pytest.raises(run.DivergedError):
+        list(run.descend(descent, recipe.load("default"), 6))
+    assert (descent.restored, descent.saved, descent.totals) == (2, 1, [1.0])
+    assert descend([5.0, 3.0, 40.0, 2.0, 40.0, 1.0]).restored == 2
+
+
+def test_a_run_that_explodes_at_every_try_says_so(inputs):
+    outcome = run.run(REFERENCE, quick(scales=[{"fraction": 1.0, "steps": 9}], **{"optimizer.lr": 1e6}), inputs)
+    assert "explodes again" in outcome.stopped
+    assert len(outcome.losses) < 9
+
+
 def test_an_unguarded_run_stops_at_the_last_good_image_and_names_the_term():
     descent = ScriptedDescent([5.0, 3.0, 40.0, np.nan, 1.0])
     chosen = recipe.override(recipe.load("default"), {"guard": False, "result": "last"})
@@ -191,7 +205,7 @@ def test_no_steps_give_the_initial_image(name, inputs):
 
 
 def test_an_update_out_of_range_gives_the_last_good_image(inputs):
-    wild = {"steps": 1, "optimizer.kind": "sgd", "optimizer.lr": 1e308, "beta": 1e9, "size.rule": "long-edge"}
+    wild = {"steps": 1, "optimizer.kind": "sgd", "optimizer.lr": 1e30, "beta": 1e290, "size.rule": "long-edge"}
     outcome = run.run(REFERENCE, quick("pytorch-blog", **wild), inputs)
     assert "step 1 went out of range" in outcome.stopped
     np.testing.assert_array_equal(outcome.image, inputs.content.pixels)

@@ -178,10 +178,11 @@ print(found["onednn"], found["xla"], found["threads"] if hasattr(os, "sched_seta
     assert done.stdout.split() == ["True", "False", "1"]
 
 
-def test_threads_cannot_change_once_tensorflow_runs():
+def test_threads_cannot_change_once_tensorflow_runs(not_deterministic):
     tf.constant(0.0)
     with pytest.raises(NstError, match="too late for threads or memory settings"):
-        backends.load("tf", device="cpu", threads=97)
+        backends.load("tf", device="cpu", threads=97, deterministic=True)
+    assert not determinism.is_op_determinism_enabled()  # a call that failed leaves nothing behind
 
 
 def test_keras_must_run_on_tensorflow(monkeypatch):
@@ -247,7 +248,8 @@ def test_onednn_computes_what_the_oracle_does(photo, painting, tmp_path):
 
 
 @pytest.mark.parametrize(("pooling", "tile"), [("average", "off"), ("max", "off"), ("average", 112)])
-def test_xla_computes_what_the_oracle_does(pooling, tile, narrow_weights, not_deterministic):
+def test_xla_computes_what_the_oracle_does(pooling, tile, narrow_weights, not_deterministic, monkeypatch):
+    monkeypatch.setattr(backend, "XLA_PIXELS", 112 * 112)
     images = [smooth_image(190, 200, seed) for seed in (1, 2, 3)]
     problem = make_problem("default", narrow_weights, *images[:2], dtype="float32", **{"pooling.kind": pooling})
     objective = backends.load("tf", device="cpu", fast=True, tile=tile).objective(problem)
@@ -308,3 +310,10 @@ def test_what_xla_compiles_of_maximum_pooling_is_tensorflows(sides, rounding):
 def test_a_small_image_is_not_worth_compiling(narrow_weights, not_deterministic):
     problem = make_problem("default", narrow_weights, *(smooth_image(64, 64, seed) for seed in (1, 2)), dtype="float32")
     assert not backends.load("tf", device="cpu", fast=True).objective(problem).xla
+
+
+def test_small_tiles_are_not_worth_compiling(narrow_weights, not_deterministic):
+    images = [smooth_image(192, 192, seed) for seed in (1, 2)]
+    problem = make_problem("default", narrow_weights, *images, dtype="float32", **{"style.taps": "relu2_1"})
+    xla = [backends.load("tf", device="cpu", fast=True, tile=tile).objective(problem).xla for tile in (64, 192)]
+    assert xla == [False, True]
