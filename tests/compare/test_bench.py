@@ -102,7 +102,7 @@ def test_ratios_are_those_within_a_round():
     seconds = {"step": [2.0, 20.0, 2.0], "bare": [1.0, 10.0, 1.0], "tutorial": [6.0, 60.0, 6.0]}
     found = row(seconds=seconds | {"matrix": [4.0, 40.0, 4.0]}).summary
     assert (found.step.median, found.step.lower, found.step.upper) == (2.0, 2.0, 11.0)
-    for spread, ratio in ((found.share_of_bare, 0.5), (found.times_tutorial, 3.0)):
+    for spread, ratio in ((found.share_of_bare, 0.5), (found.times_tutorial, 3.0), (found.share_of_matrix, 2.0)):
         assert (spread.median, spread.lower, spread.upper) == (ratio, ratio, ratio)
 
 
@@ -221,11 +221,15 @@ def test_a_change_is_the_ratio_of_medians_of_the_same_case(tmp_path):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"size": 96}, {"environment": ENVIRONMENT | {"switches": {"threads": 1}}}],
-    ids=["another size", "other threads"],
+    [
+        {"size": 96},
+        {"environment": ENVIRONMENT | {"switches": {"threads": 1}}},
+        {"environment": ENVIRONMENT | {"precision": "bf16"}},
+    ],
+    ids=["another size", "other threads", "another precision"],
 )
 def test_an_earlier_result_without_a_common_case_is_refused_with_both(changes, tmp_path):
-    with pytest.raises(NstError, match=r"expected one of: torch fp32 .*; received: torch fp32 64 px on cpu, 2 threads"):
+    with pytest.raises(NstError, match=r"expected one of: torch .*; received: torch fp32 64 px on cpu, 2 threads"):
         bench_result.changes([row(**changes)], result(row()), tmp_path)
 
 
@@ -310,16 +314,18 @@ def test_the_matrix_product_is_of_that_side(workload):
     work.finish()
 
 
-def test_a_backend_is_measured(backend, narrow_weights, monkeypatch):
+def test_a_backend_is_measured(backend, device, narrow_weights, monkeypatch):
     monkeypatch.setattr(bench, "SIDES", (128, 64))
+    monkeypatch.setattr(machine, "peak_resident", iter([1000, 5000]).__next__)
     case = Case(recipe.load("default"), narrow_weights, "caffe", 32)
-    found = bench.measure(backend("float32"), case, runs=2, profile=True, started_at=0, version="0")
+    found = bench.measure(backend("float32"), case, runs=2, profile=True, started_at=400, version="0")
     assert {name: len(times) for name, times in found.seconds.items()} == dict.fromkeys(bench_result.PIECES, 2)
     assert all(seconds > 0 for times in found.seconds.values() for seconds in times)
     assert set(found.profile.seconds) == set(bench_result.PROFILE_PIECES)
     assert found.matrix_side in (128, 64)
-    assert isinstance(found.memory, Memory)
     assert found.memory.peak > 0
+    if device == "cpu":
+        assert found.memory == Memory(of="process", peak=4600, at_rest=600)
     assert found.environment.dtype == "float32"
     # By hand: 8, 16, 32, 64 and 64 channels; 32, 16, 8, 4 and 2 px a side; relu5_1 is the deepest tap.
     convolutions = 9 * (

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import compare
-from compare.diff import Result, diff
+from compare.diff import Result, diff, relative, wants_closer_look
 from compare.record import record
 from compare.tolerances import TOLERANCES
 from compare.trace import SAMPLES, positions
@@ -15,6 +15,12 @@ from nst_spec import backend as backends
 from nst_spec import recipe
 from nst_spec.errors import NstError
 from tests.compare.conftest import by, changed
+
+
+def at(trace, **environment):
+    """A copy of the trace, recorded in another environment."""
+    changed = trace.header.environment.model_copy(update=environment)
+    return dataclasses.replace(trace, header=trace.header.model_copy(update={"environment": changed}))
 
 
 def test_a_trace_agrees_with_itself_exactly(trace):
@@ -33,6 +39,8 @@ def test_an_error_is_the_norm_of_the_difference_over_the_norm(trace):
     found = diff(changed(trace, by(1 + 3e-9), "gradient"), trace)
     assert found.gradient.error == pytest.approx(3e-9)
     assert str(found.first) == "gradient by the image: 3.0e-09, limit 1e-12"
+    assert relative(np.zeros(3), np.zeros(3)) == 0.0
+    assert relative(np.ones(3), np.zeros(3)) is None
 
 
 @pytest.mark.parametrize(
@@ -88,9 +96,18 @@ def test_a_run_with_a_margin_that_goes_elsewhere_has_its_hint_too(traced):
     assert found.hint == diff(moved(traced(), 5, 1.001), traced()).hint
 
 
-def test_the_first_of_several_is_the_first_in_the_order_of_computation(trace):
-    names = ("gradient", "slope/relu1_1", "term/style/relu5_1", "output/conv4_3", "gram/relu5_1")
-    assert str(diff(changed(trace, by(2.0), *names), trace).first).startswith("output of conv4_3")
+@pytest.mark.parametrize(
+    ("names", "first"),
+    [
+        (
+            ("gradient", "slope/relu1_1", "term/style/relu5_1", "output/conv4_3", "gram/relu5_1"),
+            "output of conv4_3",
+        ),
+        (("gradient", "slope/relu2_1", "slope/relu4_1"), "gradient by relu4_1"),
+    ],
+)
+def test_the_first_of_several_is_the_first_in_the_order_of_computation(names, first, trace):
+    assert str(diff(changed(trace, by(2.0), *names), trace).first).startswith(first)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -128,6 +145,15 @@ def test_choices_that_differ_are_counted_and_loosen_the_gradients_before_them_al
     assert found.gradient.limit == loose
 
 
+@pytest.mark.parametrize(("precision", "closer"), [("fp32", True), ("bf16", False)])
+def test_a_flipped_choice_wants_a_closer_look_where_roundings_are_neighbours(precision, closer, trace):
+    flipped = changed(changed(trace, flip, "choices/relu5_1"), by(3.0), "gradient")
+    found = diff(at(flipped, precision=precision), trace)
+    assert not found.ok
+    assert found.flips == 2
+    assert wants_closer_look(found) is closer
+
+
 def test_choices_of_maximum_pooling_are_counted_by_window(traced):
     trace = traced("pytorch-blog", runs=False)
     # Bits 3 and 17 belong to windows 1 and 8.
@@ -146,6 +172,30 @@ def test_a_run_is_judged_by_its_distance_from_itself(trace):
         step = found.trajectory.steps[-1]
         assert (step.step, step.ok) == (6, ok)
         assert step.distance == pytest.approx(factor * step.own_distances[1], rel=1e-3, abs=0)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_run_is_judged_by_the_greater_distance_of_either_side_from_itself(turned, trace):
+    own = trace.arrays["nudged/1/image/6"] - trace.arrays["run/image/6"]
+    image = trace.arrays["run/image/6"] + 5 * own
+    still = dataclasses.replace(trace, arrays={**trace.arrays, "run/image/6": image, "nudged/1/image/6": image})
+    found = diff(*((trace, still) if turned else (still, trace)))
+    assert found.trajectory.ratio.error == pytest.approx(5, rel=1e-2)
+
+
+def test_equal_runs_that_no_nudge_moves_are_not_apart(trace):
+    unmoved = {name: trace.arrays[name.replace("nudged/1", "run")] for name in trace.arrays if "nudged/1/" in name}
+    still = dataclasses.replace(trace, arrays={**trace.arrays, **unmoved})
+    assert diff(still, still).trajectory.ratio.error == 0.0
+
+
+def test_the_nudge_that_moves_a_run_most_tells_its_distance_from_itself(trace):
+    still = {
+        name.replace("/1/", "/2/", 1): trace.arrays[f"run/{name[9:]}"] for name in trace.arrays if "nudged/1/" in name
+    }
+    found = diff(dataclasses.replace(trace, arrays={**trace.arrays, **still}), trace)
+    both, one = found.trajectory.steps[-1].own_distances
+    assert both == one > 0
 
 
 def test_runs_moved_by_more_units_tell_the_distance_of_one(trace):
@@ -177,6 +227,15 @@ def test_a_run_that_is_lost_is_not_judged_any_more(trace):
     assert not parted(7).ratio.ok
 
 
+@pytest.mark.parametrize("lost", ["image/6", "result"])
+def test_the_picture_of_a_run_that_is_lost_is_not_judged(lost, trace):
+    other = changed(trace, by(5.0), "run/result", "nudged/1/result")
+    arrays = {**other.arrays, f"nudged/1/{lost}": 2.0 * other.arrays[f"run/{lost}"]}
+    picture = diff(dataclasses.replace(trace, arrays=arrays), trace).trajectory.picture
+    assert (picture.allowed, picture.ok) == (None, True)
+    assert diff(other, trace).trajectory.picture.allowed is not None
+
+
 def test_a_run_that_ends_early_on_one_side_is_out(trace):
     later = tuple(f"/image/{step}" for step in (5, 6))
     kept = {name: array for name, array in trace.arrays.items() if not name.endswith(later)}
@@ -194,6 +253,7 @@ def test_the_final_picture_is_judged_as_its_steps_are(trace):
     found = diff(other, trace)
     assert str(found.first).startswith("picture of the run:")
     assert "the best image is another" in found.hint
+    assert not found.trajectory.ratio.ok
 
 
 def test_whole_maps_are_compared_whole(inputs):
@@ -253,20 +313,24 @@ def test_other_weights_preprocessing_and_pixels_are_refused_with_the_whole_list(
 
 
 def test_what_recipes_and_images_are_called_is_no_difference(trace):
+    recipe = trace.header.recipe
+    called = {"name": "mine", "source": "me", "note": "n", "stages": {"1": "relu1_1"}}
+    elsewhere = {"adapted": {"caffe": {"beta": 3.0}}, "init": recipe["init"] | {"file": "here.png"}}
     header = trace.header.model_copy(
         update={
-            "recipe": trace.header.recipe | {"name": "mine", "source": "me", "note": "n"},
+            "recipe": recipe | called | elsewhere,
             "inputs": {"content": {"name": "b.png", "sha256": "0"}, "style": {"name": "c.png", "sha256": "1"}},
         }
     )
     assert diff(dataclasses.replace(trace, header=header), trace).ok
 
 
-def test_the_least_precision_decides_the_limits(trace):
-    environment = trace.header.environment.model_copy(update={"precision": "bf16"})
-    coarse = dataclasses.replace(trace, header=trace.header.model_copy(update={"environment": environment}))
-    found = diff(changed(coarse, by(1.01), "output/conv1_1"), trace)
+@pytest.mark.parametrize("finer", ["fp32", "tf32"])
+def test_the_least_precision_decides_the_limits(finer, trace):
+    coarse = changed(at(trace, precision="bf16"), by(1.01), "output/conv1_1")
+    found = diff(coarse, at(trace, precision=finer))
     assert (found.profile, found.ok, found.trajectory.judged) == ("bf16", True, False)
+    assert [side.precision for side in found.sides] == ["bf16", finer]
 
 
 def test_the_schema_of_the_json_is_written_down():

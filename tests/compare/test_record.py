@@ -80,6 +80,9 @@ def test_a_second_look_has_another_image_and_runs_that_are_moved_further(inputs)
     found, again = (record(oracle, chosen, inputs, version="0", closer=closer) for closer in (False, True))
     starts = [np.abs(again.arrays[f"nudged/{n}/image/0"] - again.arrays["run/image/0"]).max() for n in range(1, 9)]
     assert starts == pytest.approx([n * starts[0] for n in range(1, 9)], rel=0.01, abs=0)
+    ways = [np.sign(again.arrays[f"nudged/{n}/image/0"] - again.arrays["run/image/0"]) for n in range(1, 9)]
+    for one, other in itertools.combinations(ways, 2):
+        assert 0.4 < np.mean(one == other) < 0.6
     assert "nudged/2/loss" not in found.arrays
     assert not np.array_equal(found.arrays["image"], again.arrays["image"])
     np.testing.assert_array_equal(found.arrays["run/result"], again.arrays["run/result"])
@@ -107,3 +110,9 @@ def test_ties_are_counted(inputs):
     lively = record(oracle, chosen, inputs, version="0", runs=False)
     assert int(flat.arrays["ties/pool1"]) > 100
     assert int(lively.arrays["ties/pool1"]) == 0
+
+
+def test_the_size_of_a_trace_is_that_of_the_canvas_with_its_margin(traced):
+    found = traced(steps=1, **{"size.margin": 16})
+    assert found.header.content_size == (64, 58)
+    assert found.arrays["image"].shape == (58, 64, 3)

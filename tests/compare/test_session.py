@@ -75,6 +75,16 @@ def test_where_anything_else_is_out_nothing_is_recorded_again(launched, tmp_path
     assert len(launched.calls) == 2
 
 
+def test_a_trace_that_was_recorded_elsewhere_is_not_looked_at_again(launched, tmp_path):
+    faulty = changed(launched.made, by(1.001), "run/image/6", "nudged/1/image/6")
+    trace.write(tmp_path / "theirs.safetensors", faulty)
+    begun = start(tmp_path, "torch")
+    begun.add(tmp_path / "theirs.safetensors")
+    ((comparison, _),) = begun.compare()
+    assert not comparison.ok
+    assert len(launched.calls) == 1
+
+
 def test_every_pair_of_three_sides_is_compared(launched, tmp_path):
     begun = start(tmp_path, "torch", "tf")
     begun.record_oracle(runs=True)

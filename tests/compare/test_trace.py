@@ -6,6 +6,7 @@ from safetensors.numpy import load_file, save_file
 
 from compare import trace as traces
 from nst_spec.errors import NstError
+from nst_spec.losses import Shape
 
 
 def test_what_is_written_is_what_is_read(trace, tmp_path):
@@ -24,6 +25,11 @@ def test_a_setting_that_is_younger_than_the_file_has_its_default(trace, tmp_path
     assert header["recipe"]["size"].pop("margin") == 0
     save_file(dict(trace.arrays), tmp_path / "a.safetensors", metadata={traces.METADATA_KEY: json.dumps(header)})
     assert traces.read(tmp_path / "a.safetensors").header == trace.header
+
+
+def test_a_tap_s_shape_is_its_layer_s_and_the_image_s(trace):
+    # Behind two poolings of 26 x 32 px.
+    assert trace.tap_shape("relu3_1") == Shape(32, 6 * 8, 26 * 32)
 
 
 def test_any_program_can_read_it(trace, tmp_path):

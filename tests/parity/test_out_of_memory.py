@@ -146,6 +146,15 @@ def test_adam_has_no_history_to_cut_down(backend_name, device, failing, inputs):
         run.run(backends.load(backend_name, device=device), quick(**{"optimizer.kind": "adam"}), inputs)
 
 
+def test_tiles_that_were_asked_for_only_become_smaller(backend_name, device, inputs, monkeypatch):
+    def grams(*arguments):
+        raise errors(backend_name)[0]
+
+    monkeypatch.setattr(importlib.import_module(f"nst_{backend_name}.tiles").TiledObjective, "grams", grams)
+    with pytest.raises(NstError, match=r"out of memory in tiles of 64 px"):
+        run.run(backends.load(backend_name, device=device, tile=64), quick(), inputs)
+
+
 @pytest.mark.parametrize(
     ("fast", "tile", "room", "kept"),
     [

@@ -26,6 +26,9 @@ def needs(side, name="default", workspace=6, **changed):
 def test_the_estimate_by_hand():
     one_layer = needs(100, workspace=0, **{"content.taps": "relu1_1", "style.taps": "relu1_1"})
     assert one_layer.network(100, 100) == 4 * 64 * 100 * 100
+    # A convolution's output is rectified in place, unless it is a tap.
+    raw = needs(100, workspace=0, **{"content.taps": "conv1_1", "style.taps": "conv1_1"})
+    assert raw.network(100, 100) == 4 * 64 * 100 * 100
     # Twelve arrays of the image's size, three channels each, and two more for a pair of L-BFGS or for Adam's moments.
     assert one_layer.state(0) == 12 * 4 * 3 * 100 * 100
     assert one_layer.state(5) == 22 * 4 * 3 * 100 * 100
@@ -34,6 +37,12 @@ def test_the_estimate_by_hand():
     assert needs(4096).kept == 2**29
     assert needs(4096).keeps_content
     assert not needs(8192).keeps_content
+
+
+def test_a_style_image_larger_than_the_photo_takes_as_much_as_a_photo_of_its_size():
+    wanted = dataclasses.replace(needs(512), style=(4096, 4096))
+    assert wanted.whole == needs(4096).network(4096, 4096) + needs(512).kept
+    assert wanted.tile(1024) == needs(4096).tile(1024)
 
 
 def test_an_image_that_fits_is_not_tiled():

@@ -438,6 +438,13 @@ def test_full_width_random_weights_are_pinned():
     assert weights.random_weights(seed=1).sha256 != received.sha256
 
 
+@pytest.mark.parametrize("folder", ["a" * 300, "~nobody_of_this_name/cache"])
+def test_a_cache_that_cannot_be_looked_into_has_nothing(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("NST_CACHE_DIR", folder if folder.startswith("~") else str(tmp_path / folder))
+    assert weights.path("caffe") is None
+    assert weights.load("auto", offline=True, warn=lambda text: None).name == "embedded"
+
+
 # preprocessing
 
 
