@@ -10,6 +10,7 @@ from PIL import Image
 
 import nst
 from nst.cli import main
+from nst.options import RECIPE_OPTIONS
 from nst_spec import backend as backends
 from nst_spec import cpu, weights
 from tests.conftest import smooth_image, to_uint8
@@ -135,6 +136,29 @@ def test_inputs_are_left_alone(quick):
     nst.stylize(content, style, **quick)
     np.testing.assert_array_equal(content, before[0])
     np.testing.assert_array_equal(style, before[1])
+
+
+def test_what_is_short_of_memory_is_computed_in_tiles_and_says_so(
+    quick, photo, painting, backend_name, eager, monkeypatch
+):
+    monkeypatch.setattr(importlib.import_module(f"nst_{backend_name}.memory"), "free", lambda device: 2**20)
+    said = []
+    options = quick | {"backend": backend_name, "device": "cpu", "size": 64}
+    judged = nst.evaluate(photo, painting, say=said.append, **options)
+    assert ["computed in tiles of 64 px" in text for text in said] == [True]
+    assert judged.record["tile"] == 64
+
+
+def test_a_history_that_memory_cut_down_is_in_the_record(quick, photo, painting, backend_name, eager, monkeypatch):
+    monkeypatch.setattr(importlib.import_module(f"nst_{backend_name}.memory"), "free", lambda device: 2**10)
+    options = quick | {"backend": backend_name, "device": "cpu", "optimizer": "lbfgs"}
+    result = nst.stylize(photo, painting, say=lambda text: None, warn=lambda text: None, **options)
+    assert result.record["history"] == 2
+
+
+def test_every_term_has_the_option_of_its_name():
+    keys = {option.name: option.key for option in RECIPE_OPTIONS}
+    assert (keys["content_term"], keys["style_term"]) == ("content.term", "style.term")
 
 
 def test_evaluate_judges_an_image(quick, photo, painting):

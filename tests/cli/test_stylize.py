@@ -5,13 +5,15 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from nst.progress import Display
+from nst.progress import Display, Interrupt
 from nst_spec import images
 from tests.conftest import relative, smooth_image, to_uint8
 
@@ -98,9 +100,23 @@ def test_ctrl_c_writes_the_image_so_far(nst, photo, painting, narrow_file, monke
     assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
 
 
+def test_a_second_ctrl_c_interrupts_at_once():
+    said = []
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with Interrupt(said.append) as interrupt:
+            signal.raise_signal(signal.SIGINT)
+            assert interrupt.requested
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert ["Ctrl-C again to quit" in text for text in said] == [True]
+
+
 def test_elsewhere_than_on_a_terminal_some_lines_stand_for_all_steps(nst, photo, painting, quick):
-    assert nst(photo, painting, "-o", "o.png", "--backend", "reference", *quick, "--steps", 40)[0] == 0
-    _, _, err = nst(photo, painting, "-o", "p.png", "--backend", "reference", *quick, "--steps", 40)
+    code, _, err = nst(photo, painting, "-o", "o.png", "--backend", "reference", *quick, "--steps", 40)
+    assert code == 0
     assert [int(step) for step in re.findall(r"step (\d+)/40", err)] == [1, *range(4, 41, 4)]
     assert "%|" not in err
 
@@ -179,6 +195,28 @@ def test_a_rerun_keeps_what_was_asked_for_over_what_the_recipe_adapts(nst, photo
     assert again == first
 
 
+@pytest.mark.parametrize(
+    ("changed", "code", "message"),
+    [
+        ({}, 0, ""),
+        ({"precision": None}, 0, ""),
+        ({"device": "mps"}, 2, "device for reference on this machine: received 'mps'"),
+    ],
+    ids=["as recorded", "from before precisions", "on another device"],
+)
+def test_a_rerun_computes_as_the_record_says(nst, photo, painting, quick, changed, code, message):
+    nst(photo, painting, "-o", "out.png", "--backend", "reference", "--dtype", "float64", *quick)
+    record = images.read_record("out.png")
+    machine = record["backend"] | changed
+    record["backend"] = {key: value for key, value in machine.items() if value is not None}
+    images.write("out.png", pixels("out.png"), record, force=True)
+    moved = ["--content", photo, "--style", painting, "--weights", quick[1]]
+    found, _, err = nst("rerun", "out.png", *moved)
+    assert found == code, err
+    assert message in err
+    assert code or images.read_record("out-rerun.png")["backend"]["dtype"] == "float64"
+
+
 def test_a_rerun_refuses_other_inputs(nst, photo, painting, quick):
     nst(photo, painting, "-o", "out.png", "--backend", "reference", *quick)
     code, _, err = nst("rerun", "out.png", "--content", painting, "--style", painting, "--weights", quick[1])
@@ -199,6 +237,15 @@ def test_info_says_in_short_what_made_a_picture(nst, photo, painting, quick):
     weighed = ["content (times recipe.alpha)", "style (times recipe.beta)", "total", "tv (times recipe.tv.weight)"]
     assert losses == [f"losses.{name}" for name in weighed]
     assert not any(line.startswith("recipe.note") for line in lines)
+
+
+def test_time_and_speed_are_those_of_the_work_since_the_first_step(monkeypatch):
+    # Two steps took 4 s and a fifth of the work; three fifths are left.
+    monkeypatch.setattr(time, "perf_counter", iter([10.0, 14.0]).__next__)
+    display = Display.__new__(Display)
+    display.first = None
+    assert display._speed(SimpleNamespace(step=1, work=0.2)) == ""
+    assert display._speed(SimpleNamespace(step=3, work=0.4)) == ", 12 s left, 0.5 steps/s"
 
 
 def test_terms_are_shown_as_they_are_weighed_and_time_from_the_second_step(nst, photo, painting, quick):
@@ -364,11 +411,13 @@ def test_help_and_version_are_quick_and_import_nothing_heavy():
     assert "nst CONTENT STYLE" in done.stdout
 
 
-def test_an_exploding_run_writes_the_last_good_picture_and_says_so(nst, photo, painting, quick):
-    wild = ["--optimizer", "sgd", "--lr", 1e30, "--beta", 1e200, "--clamp", "none", "--no-guard", "--save-every", 1]
+@pytest.mark.parametrize("beta", [1e200, 1e300])
+def test_an_exploding_run_writes_the_last_good_picture_and_says_so(nst, photo, painting, quick, beta):
+    wild = ["--optimizer", "sgd", "--lr", 1e30, "--beta", beta, "--clamp", "none", "--no-guard", "--save-every", 1]
     code, out, err = nst(photo, painting, "-o", "out.png", "--backend", "reference", *quick, *wild)
     assert (code, out) == (1, "out.png\n")
     assert "this is the last good image" in err
+    assert "the run goes on" not in err
     assert np.isfinite(pixels("out.png")).all()
 
 
@@ -394,6 +443,8 @@ def test_the_demo_takes_settings(nst, narrow_file):
     assert nst("demo", *options)[0] == 0
     assert pixels("nst-demo.png").shape == (24, 32, 3)
     assert json.loads(nst("info", "nst-demo.png", "--json")[1])["steps"] == 2
+    assert nst("rerun", "nst-demo.png", "--weights", narrow_file)[0] == 0
+    np.testing.assert_array_equal(pixels("nst-demo-rerun.png"), pixels("nst-demo.png"))
 
 
 @pytest.mark.parametrize("which", ["content", "style", "init"])

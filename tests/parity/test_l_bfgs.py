@@ -25,19 +25,21 @@ def rules(backend_name, start, settings):
     return [(rule(settings, x), x, tensor) for rule, x in zip(classes, variables, strict=True)]
 
 
-@pytest.mark.parametrize(("history", "steps"), [(1, 15), (5, 4), (5, 60), (15, 60), (10**5, 60)])
+@pytest.mark.parametrize(("history", "steps"), [(1, 15), (5, 4), (5, 26), (15, 26), (15, 30), (10**5, 60)])
 def test_they_take_the_same_steps(history, steps, backend_name):
     settings, start = recipe.LBFGS(history=history), np.linspace(-1, 2, 12)
     oracle, x = spec.LBFGS(settings), start
     updates = rules(backend_name, start, settings)
+    minimum = 0.0
     for step in range(steps):
         if step == steps // 2:
             for rule in (oracle, *(update for update, *_ in updates)):
                 rule.reset()
-        x = oracle.update(x, quartic_gradient(x))
+            minimum = 1.0  # moves away, since the steps may have arrived
+        x = oracle.update(x, quartic_gradient(x - minimum))
         for update, variable, tensor in updates:
-            update.update(tensor(quartic_gradient(variable.numpy().copy())))
-            np.testing.assert_allclose(variable.numpy(), x, rtol=1e-13, err_msg=type(update).__name__)
+            update.update(tensor(quartic_gradient(variable.numpy() - minimum)))
+            np.testing.assert_allclose(variable.numpy(), x, rtol=1e-12, err_msg=type(update).__name__)
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,20 @@ def test_every_tap(taps, backend, narrow_weights):
         assert relative(ours.gradients[layer], theirs.gradients[layer]) <= FLOAT64, layer
 
 
+def test_terms_are_divided_by_the_sizes_of_the_content_image(backend, narrow_weights, eager):
+    content, style, image = smooth_image(35, 50, 1), smooth_image(40, 24, 2), smooth_image(35, 50, 3)
+    problem = make_problem("gatys2016", narrow_weights, content, style)
+    received, expected = backend().objective(problem).evaluate(image), reference.Objective(problem).evaluate(image)
+    check_agreement(received, expected, problem)
+
+
+def test_the_gradient_by_the_networks_input_is_without_the_total_variation(backend, narrow_weights, eager):
+    images = [smooth_image(16, 16, seed) for seed in (1, 2, 3)]
+    problem = make_problem("pytorch-blog", narrow_weights, *images[:2], **{"tv.weight": 1e3, "tv.form": "l1"})
+    ours, theirs = backend().objective(problem).passes(images[2]), reference.Objective(problem).passes(images[2])
+    assert relative(ours.gradients["input"], theirs.gradients["input"]) <= FLOAT64
+
+
 def awkward(kind, size=32):
     y, x = np.mgrid[0:size, 0:size]
     values = {
@@ -143,9 +157,10 @@ def test_twenty_steps_in_float64(optimizer, clamp, backend, narrow_weights):
     assert losses[-1] < losses[0]
 
 
-def test_restoring_goes_back_to_the_kept_image_with_a_fresh_optimiser(backend, narrow_weights):
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs", "sgd"])
+def test_restoring_goes_back_to_the_kept_image_with_a_fresh_optimiser(optimizer, backend, narrow_weights, eager):
     content, style = smooth_image(16, 16, 1), smooth_image(16, 16, 2)
-    problem = make_problem("default", narrow_weights, content, style, **OPTIMIZERS["lbfgs"])
+    problem = make_problem("default", narrow_weights, content, style, **OPTIMIZERS[optimizer])
     descent = backend().objective(problem).descent(content)
     first = descent.evaluate().total
     descent.keep()

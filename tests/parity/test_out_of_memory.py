@@ -11,6 +11,7 @@ from nst_spec import heap, recipe, run, weights
 from nst_spec.errors import NstError
 from nst_spec.frugal import FrugalDescent
 from nst_spec.images import Picture
+from nst_spec.memory import LEAST_HISTORY
 from nst_spec.run import Inputs
 from tests.conftest import make_problem, relative, smooth_image
 
@@ -68,6 +69,9 @@ def quick(**settings):
     return recipe.override(recipe.load("default"), sizes | settings)
 
 
+ONE_STEP = {"scales": [{"fraction": 1.0, "steps": 1}]}
+
+
 @pytest.mark.parametrize("number", range(3))
 def test_a_run_goes_on_in_smaller_tiles_from_the_same_step(number, backend_name, device, failing, inputs):
     if number >= len(errors(backend_name)):
@@ -93,6 +97,44 @@ def test_what_the_optimiser_holds_is_not_planned_for_once_more(backend_name, dev
     assert (outcome.plan.tile, outcome.plan.history) == (128, None)
 
 
+@pytest.mark.parametrize(("style_scale", "tile"), [(1.0, 64), (2.0, 128)])
+def test_the_first_tiles_are_half_the_larger_image(style_scale, tile, backend_name, device, failing, inputs, eager):
+    tiles = failing("evaluate", lambda tile, call: tile is None, errors(backend_name)[0])
+    chosen = quick(**ONE_STEP, **{"size.pixels": 128, "size.style_scale": style_scale})
+    heard = []
+    outcome = run.run(backends.load(backend_name, device=device), chosen, inputs, warn=heard.append)
+    assert tiles == [None, tile]
+    assert [f"tiles of {tile} px" in text for text in heard] == [True]
+    assert outcome.plan.tile == tile
+
+
+def test_targets_that_do_not_fit_are_computed_in_tiles(backend_name, device, inputs, monkeypatch, eager):
+    def fail(*arguments):
+        raise errors(backend_name)[0]
+
+    objective = importlib.import_module(f"nst_{backend_name}.objective").Objective
+    monkeypatch.setattr(objective, "grams", fail)
+    heard = []
+    chosen = quick(**ONE_STEP, **{"size.pixels": 128})
+    outcome = run.run(backends.load(backend_name, device=device), chosen, inputs, warn=heard.append)
+    assert ["tiles of 64 px" in text for text in heard] == [True]
+    assert outcome.plan.tile == 64
+    assert len(outcome.losses) == 1
+
+
+def test_what_the_plan_changes_is_said_and_holds(backend_name, device, inputs, monkeypatch, eager):
+    monkeypatch.setattr(importlib.import_module(f"nst_{backend_name}.memory"), "free", lambda device: 2**20)
+    chosen = quick(**{"optimizer.kind": "lbfgs"})
+    [stage] = run.plan(chosen, inputs.content, inputs.style)
+    problem = run.problem_at(stage, chosen, inputs, "float32")
+    said, heard = [], []
+    backend = backends.load(backend_name, device=device)
+    descent = FrugalDescent(backend, problem, problem.content, say=said.append, warn=heard.append)
+    assert ["computed in tiles of 64 px" in text for text in said] == [True]
+    assert ["pairs of L-BFGS would take" in text for text in heard] == [True]
+    assert descent.plan.history == descent.optimizer.history == LEAST_HISTORY
+
+
 def test_tiles_are_not_halved_for_ever(backend_name, device, failing, inputs):
     tiles = failing("evaluate", lambda tile, call: True, errors(backend_name)[0])
     with pytest.raises(NstError, match=r"out of memory in tiles of 64 px; a smaller --size needs less"):
@@ -112,14 +154,22 @@ def test_another_error_is_not_mistaken_for_it(backend_name, device, failing, inp
         run.run(backends.load(backend_name, device=device), quick(), inputs)
 
 
-def test_a_history_too_long_for_memory_is_halved(backend_name, device, failing, fuller, inputs):
-    failing("update", lambda tile, call: call == 5, errors(backend_name)[0])
+@pytest.mark.parametrize(
+    ("failing_calls", "steps", "kept"),
+    [([5], 8, [2]), ([4], 5, [2]), ([9, 16], 18, [4, 2])],
+    ids=["of four pairs", "of three", "twice"],
+)
+def test_a_history_too_long_for_memory_is_halved(
+    failing_calls, steps, kept, backend_name, device, failing, fuller, inputs, eager
+):
+    failing("update", lambda tile, call: call in failing_calls, errors(backend_name)[0])
     heard = []
-    chosen = quick(scales=[{"fraction": 1.0, "steps": 8}], **{"optimizer.kind": "lbfgs"})
+    chosen = quick(scales=[{"fraction": 1.0, "steps": steps}], **{"optimizer.kind": "lbfgs"})
     outcome = run.run(backends.load(backend_name, device=device, dtype="float64"), chosen, inputs, warn=heard.append)
-    assert heard == ["out of memory; L-BFGS begins anew and keeps 2 pairs, which changes the result"]
-    assert (outcome.plan.tile, outcome.plan.history) == (None, 2)
-    assert len(outcome.losses) == 8
+    begins_anew = "out of memory; L-BFGS begins anew and keeps {} pairs, which changes the result"
+    assert heard == [begins_anew.format(pairs) for pairs in kept]
+    assert (outcome.plan.tile, outcome.plan.history) == (None, kept[-1])
+    assert len(outcome.losses) == steps
     assert outcome.losses[-1].total < outcome.losses[0].total
 
 
@@ -140,10 +190,16 @@ def test_a_history_that_was_cleared_cannot_be_cut_down(backend_name, device, fai
         descent.update()
 
 
-def test_adam_has_no_history_to_cut_down(backend_name, device, failing, inputs):
-    failing("update", lambda tile, call: call == 4, errors(backend_name)[0])
+@pytest.mark.parametrize(
+    ("optimizer", "failing_calls"), [("adam", [4]), ("lbfgs", [9, 10])], ids=["adam", "just cut down"]
+)
+def test_without_a_history_to_cut_down_the_run_ends(
+    optimizer, failing_calls, backend_name, device, failing, inputs, eager
+):
+    failing("update", lambda tile, call: call in failing_calls, errors(backend_name)[0])
+    chosen = quick(scales=[{"fraction": 1.0, "steps": 12}], **{"optimizer.kind": optimizer})
     with pytest.raises(NstError, match=r"out of memory for the optimiser's step"):
-        run.run(backends.load(backend_name, device=device), quick(**{"optimizer.kind": "adam"}), inputs)
+        run.run(backends.load(backend_name, device=device), chosen, inputs)
 
 
 def test_tiles_that_were_asked_for_only_become_smaller(backend_name, device, inputs, monkeypatch):

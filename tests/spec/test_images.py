@@ -345,6 +345,7 @@ def test_the_alpha_of_a_tiff_of_16_bits(tmp_path, planar):
     multiplied = np.rint(samples[..., :3] * (samples[..., 3:] / 65535))
     multiplied = np.concatenate([multiplied, samples[..., 3:]], axis=-1).astype(np.uint16)
     multiplied[0, 0] = 0  # nothing is shown, and nothing is divided by nothing
+    multiplied[0, 1] = 65535, 65535, 65535, 20000  # more colour than there is of the pixel
     for name, stored in {"unassalpha": samples, "assocalpha": multiplied, "unspecified": samples}.items():
         stored = np.moveaxis(stored, -1, 0) if planar == "separate" else stored
         extra = {"photometric": "rgb", "extrasamples": [name], "planarconfig": planar}
@@ -352,7 +353,7 @@ def test_the_alpha_of_a_tiff_of_16_bits(tmp_path, planar):
     np.testing.assert_allclose(read_over_white(tmp_path / "unassalpha.tif").pixels, shown(samples), rtol=0, atol=1e-15)
     np.testing.assert_array_equal(read(tmp_path / "unspecified.tif").pixels, samples[..., :3] / 65535)
     pixels = read_over_white(tmp_path / "assocalpha.tif").pixels
-    np.testing.assert_array_equal(pixels[0, 0], 1.0)
+    np.testing.assert_array_equal(pixels[0, :2], 1.0)
     np.testing.assert_allclose(pixels[1:], shown(samples)[1:], rtol=0, atol=0.5 / 65535 + 1e-15)
 
 
@@ -1112,6 +1113,20 @@ def test_a_record_that_cannot_be_read(tmp_path, text):
     (tmp_path / "out.jpg.json").write_bytes(text)
     with pytest.raises(NstError, match=r"out\.jpg: its record cannot be read: [^\n]+$"):
         images.read_record(tmp_path / "out.jpg")
+
+
+@pytest.mark.parametrize(("width", "height"), [(6, 5), (4, 6)])
+def test_a_record_of_a_picture_of_another_width_or_height_is_refused(tmp_path, width, height):
+    images.write(tmp_path / "out.png", np.zeros((5, 4, 3)), {"width": width, "height": height})
+    with pytest.raises(NstError, match=f"another picture's, which had {width} x {height} px; this one has 4 x 5 px"):
+        images.read_record(tmp_path / "out.png")
+
+
+def test_a_picture_appears_after_its_record(tmp_path, monkeypatch):
+    published = []
+    monkeypatch.setattr(writing, "publish", lambda files, force: published.extend(files))
+    images.write(tmp_path / "out.jpg", flat(), RECORD)
+    assert [path.name for path in published] == ["out.jpg.json", "out.jpg"]
 
 
 def test_permissions_follow_the_umask(tmp_path):

@@ -48,7 +48,7 @@ def test_the_best_image_is_the_one_that_the_lowest_loss_was_computed_on(guard):
 
 @pytest.mark.parametrize("result", ["best", "last"])
 def test_an_explosion_restores_the_best_image_and_clears_the_history(result):
-    descent = descend([5.0, 3.0, 31.0, 2.0], guard=True, result=result)
+    descent = descend([5.0, 3.0, 4.0, 31.0, 2.0], guard=True, result=result)
     assert descent.restored == 1
     assert descent.saved == 1  # the image restored and judged again is the best
     assert descent.position == 2

@@ -18,7 +18,7 @@ from nst_spec import backend as backends  # noqa: E402
 from nst_spec import recipe, reference, vgg19, weights  # noqa: E402
 from nst_spec.errors import NstError  # noqa: E402
 from nst_spec.recipe import Pooling  # noqa: E402
-from nst_tf import backend, network, optimizers, winograd  # noqa: E402
+from nst_tf import backend, memory, network, optimizers, winograd  # noqa: E402
 from tests.conftest import make_problem, quartic_gradient, relative, smooth_image  # noqa: E402
 
 
@@ -317,3 +317,50 @@ def test_small_tiles_are_not_worth_compiling(narrow_weights, not_deterministic):
     problem = make_problem("default", narrow_weights, *images, dtype="float32", **{"style.taps": "relu2_1"})
     xla = [backends.load("tf", device="cpu", fast=True, tile=tile).objective(problem).xla for tile in (64, 192)]
     assert xla == [False, True]
+
+
+def test_a_pair_larger_than_an_array_is_to_be_has_one_of_its_own(monkeypatch):
+    monkeypatch.setattr(optimizers, "BLOCK_BYTES", 1)
+    assert optimizers.LBFGS(recipe.LBFGS(), tf.Variable(np.zeros(12))).pairs_together == 1
+
+
+def test_memory_is_given_back_before_garbage_is_collected_by_itself(narrow_weights):
+    images = [smooth_image(32, 32, seed) for seed in (1, 2)]
+    problem = make_problem("default", narrow_weights, *images, dtype="float32", **{"style.taps": "relu1_1"})
+    objective = backends.load("tf", device="cpu").objective(problem)
+    objective.evaluate(images[0])
+    held = weakref.ref(objective)
+    gc.disable()
+    try:
+        del objective
+        memory.release("cpu")
+        assert held() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("onednn", "expected"), [(True, memory.ONEDNN_WORKSPACE), (False, memory.WORKSPACE)], ids=["onednn", "eigen"]
+)
+def test_memory_is_planned_for_the_library_that_computes(onednn, expected, monkeypatch):
+    monkeypatch.setattr(backend, "has_onednn", lambda: onednn)
+    assert backends.load("tf", device="cpu")._workspace(xla=False) == expected
+
+
+def test_winograds_algorithm_is_for_many_channels_in_and_out():
+    arrays = weights.random_weights((64, 128)).arrays
+    kinds = {"dtype": "float32", "image_dtype": "float32", "winograd": True}
+    built = network.Network(arrays, ["relu2_2"], Pooling(), **kinds)
+    assert [name for name, layer in built.layers.items() if isinstance(layer, winograd.Convolution)] == ["conv2_2"]
+
+
+def test_what_tensorflow_said_of_a_failed_import_is_shown():
+    code = """
+import os, nst_tf
+with nst_tf.importing():
+    os.write(2, b"the library says why")
+    raise ImportError
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "the library says why" in done.stderr

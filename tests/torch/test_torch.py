@@ -18,12 +18,12 @@ import nst_torch  # noqa: E402
 from nst_spec import backend as backends  # noqa: E402
 from nst_spec import generator, recipe, vgg19, weights  # noqa: E402
 from nst_spec.recipe import Pooling  # noqa: E402
-from nst_torch import losses, network, optimizers  # noqa: E402
+from nst_torch import losses, memory, network, optimizers  # noqa: E402
 from tests.conftest import make_problem, quartic_gradient, relative  # noqa: E402
 
 
-def build(arrays, taps=vgg19.TAPS, pooling=None, dtype=torch.float64, image_dtype=None):
-    kinds = {"dtype": dtype, "image_dtype": image_dtype or dtype, "device": torch.device("cpu")}
+def build(arrays, taps=vgg19.TAPS, pooling=None, dtype=torch.float64, image_dtype=None, **options):
+    kinds = {"dtype": dtype, "image_dtype": image_dtype or dtype, "device": torch.device("cpu"), **options}
     return network.Network(arrays, taps, pooling or Pooling(), **kinds)
 
 
@@ -145,6 +145,17 @@ def test_update_rules_are_torchs(settings, original):
     np.testing.assert_array_equal(ours.numpy(), theirs.detach().numpy())
 
 
+def test_the_gradient_that_a_gpu_s_lbfgs_was_given_may_be_overwritten_by_the_next():
+    # As a recorded graph does.
+    ours = torch.linspace(-1, 2, 12, dtype=torch.float64)
+    theirs, gradient = ours.clone(), torch.empty_like(ours)
+    update, expected = (optimizers._CompactLBFGS(recipe.LBFGS(), variable) for variable in (ours, theirs))
+    for _ in range(6):
+        update.update(gradient.copy_(quartic_gradient(ours.clone())))
+        expected.update(quartic_gradient(theirs.clone()))
+    np.testing.assert_array_equal(ours, theirs)
+
+
 def test_painting_loads_no_more_than_torch_itself(narrow_file, photo, painting):
     code = """if True:
         import sys, nst
@@ -159,13 +170,15 @@ def test_painting_loads_no_more_than_torch_itself(narrow_file, photo, painting):
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize(
     ("sides", "rounding"),
-    [((6, 8), "floor"), ((6, 8), "ceil"), ((7, 8), "floor"), ((6, 9), "floor"), ((7, 9), "floor")],
+    [((6, 8), rounding) for rounding in ("floor", "ceil")]
+    + [(sides, rounding) for sides in ((7, 8), (6, 9), (7, 9)) for rounding in ("floor", "ceil")],
 )
 def test_averages_of_our_own_are_the_poolings(sides, rounding, layout):
     x = torch.from_numpy(generator.uniform(1, (1, *sides, 5))).permute(0, 3, 1, 2)
     x = x.contiguous(memory_format=layout).requires_grad_()
     settings = {"kernel_size": 2, "ceil_mode": rounding == "ceil", "count_include_pad": False}
-    pooled = torch.nn.functional.avg_pool2d(x, **settings), network._WholeAverages.apply(x)
+    layer = network._pooling_layer(Pooling(kind="average", rounding=rounding))
+    pooled = torch.nn.functional.avg_pool2d(x, **settings), layer(x)
     slope = torch.from_numpy(generator.uniform(2, tuple(pooled[0].shape)))
     torch.testing.assert_close(*pooled, rtol=1e-15, atol=0)
     slopes = [torch.autograd.grad(y, x, slope)[0] for y in pooled]
@@ -232,3 +245,51 @@ def test_a_sum_over_many_positions_keeps_float32s_digits(layout):
     features = features.contiguous(memory_format=layout)
     flat = features.double().flatten(2)[0]
     assert relative(losses.gram(features, 1.0), flat @ flat.T) <= 1e-7
+
+
+def test_only_what_follows_the_first_convolution_takes_winograds_algorithm():
+    built = build(weights.random_weights((8,)).arrays, ["relu1_2"], winograd=True)
+    assert [built.layers[name].winograd for name in ("conv1_1", "conv1_2")] == [False, True]
+
+
+def test_errors_of_bfloat16_are_summed_in_float32():
+    values = torch.full((1, 8, 16, 16), 1.0078125, dtype=torch.bfloat16)
+    error = losses.squared_error(values, torch.zeros_like(values), 1.0)
+    assert error.dtype == torch.float32
+    assert error.item() == 2048 * 1.0078125**2
+
+
+def test_the_energy_of_bfloat16_features_is_summed_in_float32(narrow_weights):
+    images = [generator.uniform(seed, (48, 56, 3)) for seed in (1, 2)]
+    problem = make_problem("default", narrow_weights, *images, dtype="float32")
+    objective = backends.load("torch", device="cpu", precision="bf16").objective(problem)
+    [(features, energy)] = objective.content_features(objective.variable(images[0])).values()
+    assert features.dtype == torch.bfloat16
+    assert energy == pytest.approx(float(features.double().square().sum()), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: not enough memory: you tried to allocate", True),
+        ("std::bad_alloc", True),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("MPS backend out of memory", True),
+        ("mat1 and mat2 shapes cannot be multiplied", False),
+    ],
+)
+def test_what_allocators_say_is_known(text, short):
+    assert memory.ran_out(RuntimeError(text)) is short
+    assert not memory.ran_out(ValueError(text))
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [("float32", memory.WORKSPACE), ("float64", memory.DOUBLE_WORKSPACE)])
+def test_a_cpu_is_planned_to_lay_out_windows_in_float64_alone(dtype, expected):
+    assert backends.load("torch", device="cpu", dtype=dtype)._workspace(takes_winograd=False) == expected
+
+
+@pytest.mark.parametrize("theirs", [None, ":16:8"])
+def test_a_deterministic_run_has_a_workspace_of_cublas_that_is_its_own(theirs, monkeypatch):
+    monkeypatch.setattr(os, "environ", {} if theirs is None else {"CUBLAS_WORKSPACE_CONFIG": theirs})
+    backends.load("torch", device="cpu", deterministic=True)
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == (theirs or ":4096:8")
