@@ -35,8 +35,8 @@ BF16_CAPABILITY = (8, 0)
 """The CUDA compute capability (Ampere) from which on a GPU multiplies bfloat16 numbers natively."""
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PREFERENCE = ("torch", "tf")
-MOST_THREADS = 4096
 """The order in which an unnamed backend is chosen among the installed ones."""
+MOST_THREADS = 4096
 
 
 @dataclass(frozen=True)

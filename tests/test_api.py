@@ -247,10 +247,10 @@ def test_a_backend_that_cannot_be_loaded_says_why(monkeypatch, backend_name):
 def test_an_exported_set_is_adapted_to_as_the_set_itself(photo, painting, tmp_path):
     weights.export("embedded", tmp_path / "mine.safetensors")
     losses = [
-        nst.evaluate(photo, painting, backend="reference", size=32, weights=str(chosen)).evaluation.losses.total
-        for chosen in ("embedded", tmp_path / "mine.safetensors")
+        nst.evaluate(photo, painting, backend="reference", size=32, weights=chosen).evaluation.losses.total
+        for chosen in ("embedded", str(tmp_path / "mine.safetensors"), tmp_path / "mine.safetensors")
     ]
-    assert losses[0] == losses[1]
+    assert losses[0] == losses[1] == losses[2]
 
 
 def test_a_program_may_have_no_stderr(quick, photo, painting, monkeypatch):
