@@ -180,7 +180,8 @@ def _paint(
     images.check_fits(output, *finest.content_size)
     saver = Saver(output, save_every, prepared, to_stderr, bits=bits, force=force)
     inputs = [source, *files_of(prepared.inputs)]
-    for path in itertools.chain([output], saver.paths()):
+    preview = images.preview_path(output, *finest.content_size)
+    for path in itertools.chain([output], [preview] if preview else [], saver.paths()):
         check_kept(path, inputs)
 
     def on_step(progress: "Progress") -> bool:
@@ -355,6 +356,7 @@ def convert_weights(source: str, target: str, preprocessing: str | None, force: 
     from nst_spec import weights as sets
 
     check_new(Path(target), force)
+    check_kept(Path(target), [source])
     sets.convert(source, target, preprocessing)
     click.echo(target)
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from nst import api, examples
 from nst.api import DEFAULT_BITS, PAINTING, Prepared
 from nst.progress import ON_THE_WAY
-from nst_spec import images
+from nst_spec import cpu, images
 from nst_spec import recipe as recipes
 from nst_spec.errors import NstError, first_problem
 from nst_spec.weights import SETS
@@ -21,6 +21,13 @@ class Machine(BaseModel):
     device: str
     dtype: str
     precision: str = "fp32"
+    switches: dict[str, Any] = {}
+
+    @property
+    def fewer_threads(self) -> dict[str, int]:
+        """The CPU threads, where there were fewer than there would be here: what they sum depends on their number."""
+        threads = self.switches.get("threads")
+        return {"threads": threads} if isinstance(threads, int) and threads < cpu.count() else {}
 
 
 class Named(BaseModel):
@@ -46,6 +53,7 @@ class Record(BaseModel):
     weights: Named
     inputs: Inputs
     steps: int
+    tile: int | None = None
     stopped: str | None = None
     bits: Literal[8, 16] = DEFAULT_BITS
 
@@ -78,6 +86,7 @@ def prepare_again(
     named = {"content": record.inputs.content, "style": record.inputs.style, "start": record.inputs.start}
     given = {"content": content, "style": style, "start": start}
     found = {role: _find(picture, role, entry.name, given[role]) for role, entry in named.items() if entry}
+    as_computed = record.backend.fewer_threads | ({} if record.tile is None else {"tile": record.tile})
     weights = weights or (record.weights.name if record.weights.name in SETS else None)
     prepared = api.prepare(
         found["content"],
@@ -88,7 +97,7 @@ def prepare_again(
         settings={"init.file": found["start"]} if "start" in found else {},
         device=device or record.backend.device,
         dtype=record.backend.dtype,
-        **{**PAINTING, "precision": record.backend.precision, **options},
+        **{**PAINTING, "precision": record.backend.precision, **as_computed, **options},
     )
     _check("weights", record.weights, prepared.inputs.weights.sha256)
     for role in found:

@@ -413,6 +413,8 @@ def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
         and space in list(SPACES)
     ):
         optimizer["lr"] = ADAM_STEP * float(affine("unit", space).scale.mean())
+    if isinstance(optimizer, dict) and optimizer.get("kind") == "sgd" and "lr" not in optimizer:
+        raise NstError("optimizer sgd: expected a learning rate, received none; --lr or optimizer.lr gives one")
     changed = from_dict(data, origin=recipe.name)
     if steps is not None:
         changed = changed.model_copy(update={"scales": _shared_out(changed.schedule, steps)})

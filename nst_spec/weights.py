@@ -240,6 +240,7 @@ def verify(name_or_path: str) -> str:
     """
     info = SETS.get(name_or_path)
     if info is None:
+        check_name(name_or_path)
         file = Path(name_or_path)
         weight_files.read(file)
         _check_published(file, next((info for info in SETS.values() if info.file == file.name), None))

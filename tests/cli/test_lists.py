@@ -62,6 +62,15 @@ def test_a_file_is_converted(nst, narrow_weights, tmp_path):
     assert code == 0
     converted = weights.load("w.safetensors")
     assert (converted.preprocessing, converted.sha256) == ("caffe", narrow_weights.sha256)
+    code, _, err = nst("weights", "convert", "w.safetensors", "w.safetensors", "--force")
+    assert code == 2
+    assert "w.safetensors: is one of this command's own inputs" in err
+
+
+def test_a_set_of_no_such_name_cannot_be_verified(nst):
+    code, _, err = nst("weights", "verify", "embeded")
+    assert code == 2
+    assert "received 'embeded'; accepted: caffe, torchvision, embedded" in err
 
 
 def test_what_is_not_fetched_has_no_path(nst):

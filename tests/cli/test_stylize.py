@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nst import api
 from nst.progress import Display, Interrupt
-from nst_spec import images
+from nst_spec import cpu, images
 from tests.conftest import relative, smooth_image, to_uint8
 
 
@@ -215,6 +216,36 @@ def test_a_rerun_computes_as_the_record_says(nst, photo, painting, quick, change
     assert found == code, err
     assert message in err
     assert code or images.read_record("out-rerun.png")["backend"]["dtype"] == "float64"
+
+
+@pytest.mark.parametrize(
+    ("tile", "threads", "options", "expected"),
+    [
+        (64, 2, [], {"tile": 64, "threads": 2}),
+        (None, 3, [], {}),
+        (64, 2, ["--tile", "off", "--threads", 1], {"tile": "off", "threads": 1}),
+    ],
+    ids=["as recorded", "as many as there are", "otherwise"],
+)
+def test_a_rerun_computes_in_as_many_threads_and_the_same_tiles(
+    tile, threads, options, expected, nst, photo, painting, quick, monkeypatch
+):
+    nst(photo, painting, "-o", "out.png", "--backend", "reference", *quick)
+    record = images.read_record("out.png") | {"tile": tile}
+    record["backend"]["switches"] = {"threads": threads}
+    images.write("out.png", pixels("out.png"), record, force=True)
+    given = {}
+    monkeypatch.setattr(cpu, "count", lambda: 3)
+    monkeypatch.setattr(
+        api,
+        "prepare",
+        lambda *images, prepare=api.prepare, **how: (
+            given.update(how) or prepare(*images, **how | {"tile": "auto", "threads": None})
+        ),
+    )
+    moved = ["--content", photo, "--style", painting, "--weights", quick[1]]
+    assert nst("rerun", "out.png", *moved, *options)[0] == 0
+    assert {name: given[name] for name in ("tile", "threads") if name in given} == expected
 
 
 def test_a_rerun_refuses_other_inputs(nst, photo, painting, quick):
@@ -468,6 +499,18 @@ def test_nor_is_one_by_a_picture_on_the_way(nst, photo, painting, quick):
     code, _, err = nst(taken, painting, *quick, *options)
     assert code == 2
     assert "out-0004.png: is one of this command's own inputs" in err
+    assert taken.read_bytes() == before
+
+
+def test_nor_is_one_by_a_preview(nst, photo, painting, quick, monkeypatch):
+    monkeypatch.setattr(images.writing, "LARGE", 24 * 32 - 1)
+    taken = photo.with_name("out-preview.jpg")
+    photo.rename(taken)
+    before = taken.read_bytes()
+    options = ["--backend", "reference", "--force", "-o", taken.with_name("out.tif")]
+    code, _, err = nst(taken, painting, *quick, *options)
+    assert code == 2
+    assert "out-preview.jpg: is one of this command's own inputs" in err
     assert taken.read_bytes() == before
 
 

@@ -173,7 +173,7 @@ def test_another_optimizer_begins_with_its_own_defaults():
     assert changed("pytorch-tutorial", optimizer__kind="adam").optimizer.lr == pytest.approx(0.02)
     assert changed("neural-style-tf", optimizer__kind="adam").optimizer.lr == pytest.approx(5.1)
     assert changed("neural-style-tf", optimizer__kind="adam", optimizer__lr=1.0).optimizer.lr == 1.0
-    with pytest.raises(NstError, match=r"optimizer.*lr: expected a value"):
+    with pytest.raises(NstError, match=r"optimizer sgd: expected a learning rate, received none"):
         changed("neural-style-tf", optimizer__kind="sgd")
 
 
@@ -203,6 +203,7 @@ def test_another_optimizer_begins_with_its_own_defaults():
         ({"style.taps": "relu1_1=1,relu2_1,relu1_1=5"}, r"relu1_1: expected each tap once"),
         ({"optimizer.lr": 1e39}, r"optimizer.lr: .*less than or equal to 10+, received 1e\+39"),
         ({"size.style_scale": 1e300}, r"size.style_scale: .*less than or equal to 100"),
+        ({"optimizer.kind": "sgd"}, r"sgd: expected a learning rate, received none; --lr"),
         ({5: 1}, r"unknown key: received '5'"),
         ({"steps": -1}, r"steps: expected a whole number"),
         ({"strength": 1.5}, r"strength: expected a number from 0 to 1"),
