@@ -4,8 +4,10 @@ import io
 import itertools
 import json
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -440,9 +442,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.stdout.errors == "strict" and isinstance(streams[0], io.TextIOWrapper):
         streams[0].reconfigure(errors="backslashreplace")  # a file's name may have letters that the terminal has not
     try:
-        return _run(list(sys.argv[1:] if arguments is None else arguments))
+        with _ended_as_interrupted():
+            return _run(list(sys.argv[1:] if arguments is None else arguments))
     finally:
         sys.stdout, sys.stderr = streams
+
+
+@contextmanager
+def _ended_as_interrupted() -> Iterator[None]:
+    """Have a process that is asked to end (SIGTERM) clean up as at Ctrl-C, unless its program does something else."""
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _run(arguments: list[str]) -> int:

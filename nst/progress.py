@@ -127,20 +127,26 @@ class Saver:
 
 
 class Interrupt:
-    """Turns the first Ctrl-C into a request to stop after the step; a second one interrupts at once."""
+    """Turns the first Ctrl-C, or SIGTERM, into a request to stop after the step; a second one interrupts at once."""
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self, say: Say) -> None:
         self.say = say
         self.requested = False
 
     def __enter__(self) -> Self:
-        self.before = signal.signal(signal.SIGINT, self._request)
+        self.before = {number: signal.signal(number, self._request) for number in self.SIGNALS}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        signal.signal(signal.SIGINT, self.before)
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
 
     def _request(self, number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, self.before)
+        self._restore()
         self.requested = True
         self.say("stopping after this step and writing the picture; Ctrl-C again to quit without it")

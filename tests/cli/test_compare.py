@@ -5,8 +5,10 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from compare.diff import Result
@@ -344,3 +346,25 @@ def test_the_fixture_fails_a_test_where_the_backends_part(
     options[f"{framework}_python"] = faulty
     with pytest.raises(pytest.fail.Exception, match=r"default, .* target Gram matrix of relu1_1: .*T3"):
         nst_compare(photo, painting, **options)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process is ended otherwise there")
+def test_a_comparison_that_is_asked_to_end_leaves_no_process_and_no_folder(photo, painting, framework, tmp_path):
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    options = ["--backends", f"reference,{framework}", "--weights", "embedded", "--size", "128", "--steps", "500"]
+    command = [sys.executable, "-m", "nst", "compare", str(photo), str(painting), *options]
+    environment = os.environ | {"TMPDIR": str(folder)}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 60
+        while not (children := psutil.Process(process.pid).children()):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.terminate()
+        assert "interrupted" in process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert not any(child.is_running() for child in children)
+    assert list(folder.iterdir()) == []

@@ -62,6 +62,7 @@ ALLOWED = {
     },
     # torch has the whole algorithm in NNPACK; in TensorFlow it is written out, around a layer of Keras'.
     "winograd.py": {"is_available", "Convolution", "Convolution.set_weights", "Convolution.call", "transformed"},
+    "memory.py": {"with_gradient"},  # what torch.autograd.Function does without keeping anything
     "objective.py": {"Recorded", "Objective.loss_and_gradient"},  # TensorFlow's is an attribute, a tf.function
 }
 
