@@ -67,16 +67,17 @@ def test_a_file_is_converted(nst, narrow_weights, tmp_path):
     assert "w.safetensors: is one of this command's own inputs" in err
 
 
-def test_a_set_of_no_such_name_cannot_be_verified(nst):
-    code, _, err = nst("weights", "verify", "embeded")
+@pytest.mark.parametrize(
+    ("command", "name", "said"),
+    [
+        ("verify", "embeded", "received 'embeded'; accepted: caffe, torchvision, embedded"),
+        ("path", "caffe", "nst weights fetch caffe"),
+    ],
+)
+def test_a_set_that_is_not_there_is_named(command, name, said, nst):
+    code, _, err = nst("weights", command, name)
     assert code == 2
-    assert "received 'embeded'; accepted: caffe, torchvision, embedded" in err
-
-
-def test_what_is_not_fetched_has_no_path(nst):
-    code, _, err = nst("weights", "path", "caffe")
-    assert code == 2
-    assert "nst weights fetch caffe" in err
+    assert said in err
 
 
 def test_fetching_offline_names_the_ways_on(nst):

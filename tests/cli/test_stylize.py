@@ -71,11 +71,12 @@ def test_an_existing_picture_on_the_way_is_known_before_the_run(nst, photo, pain
     assert Path("out-0004.png").read_text() == "mine"
 
 
-def test_ctrl_c_writes_the_image_so_far(nst, photo, painting, narrow_file, monkeypatch):
+@pytest.mark.parametrize("number", Interrupt.SIGNALS)
+def test_ctrl_c_and_a_wish_to_end_write_the_image_so_far(number, nst, photo, painting, narrow_file, monkeypatch):
     def interrupt(display, progress):
         show(display, progress)
         if progress.step == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
 
     show = Display.__call__
     monkeypatch.setattr(Display, "__call__", interrupt)

@@ -220,16 +220,16 @@ def test_a_change_is_the_ratio_of_medians_of_the_same_case(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "there"),
     [
-        {"size": 96},
-        {"environment": ENVIRONMENT | {"switches": {"threads": 1}}},
-        {"environment": ENVIRONMENT | {"precision": "bf16"}},
+        ({"size": 96}, "torch fp32 96 px on cpu, 2 threads"),
+        ({"environment": ENVIRONMENT | {"switches": {"threads": 1}}}, "torch fp32 64 px on cpu, 1 threads"),
+        ({"environment": ENVIRONMENT | {"precision": "bf16"}}, "torch bf16 64 px on cpu, 2 threads"),
     ],
     ids=["another size", "other threads", "another precision"],
 )
-def test_an_earlier_result_without_a_common_case_is_refused_with_both(changes, tmp_path):
-    with pytest.raises(NstError, match=r"expected one of: torch .*; received: torch fp32 64 px on cpu, 2 threads"):
+def test_an_earlier_result_without_a_common_case_is_refused_with_both(changes, there, tmp_path):
+    with pytest.raises(NstError, match=rf"expected one of: {there}; received: torch fp32 64 px on cpu, 2 threads"):
         bench_result.changes([row(**changes)], result(row()), tmp_path)
 
 
@@ -323,6 +323,7 @@ def test_a_backend_is_measured(backend, device, narrow_weights, monkeypatch):
     assert all(seconds > 0 for times in found.seconds.values() for seconds in times)
     assert set(found.profile.seconds) == set(bench_result.PROFILE_PIECES)
     assert found.matrix_side in (128, 64)
+    assert isinstance(found.memory, Memory)
     assert found.memory.peak > 0
     if device == "cpu":
         assert found.memory == Memory(of="process", peak=4600, at_rest=600)

@@ -39,7 +39,7 @@ def test_they_take_the_same_steps(history, steps, backend_name):
         x = oracle.update(x, quartic_gradient(x - minimum))
         for update, variable, tensor in updates:
             update.update(tensor(quartic_gradient(variable.numpy() - minimum)))
-            np.testing.assert_allclose(variable.numpy(), x, rtol=1e-12, err_msg=type(update).__name__)
+            np.testing.assert_allclose(variable.numpy(), x, rtol=1e-13, err_msg=type(update).__name__)
 
 
 @pytest.mark.parametrize(
