@@ -107,7 +107,7 @@ class First(Part):
 
 
 class Comparison(Part):
-    """Two traces compared; the first side is held to the second."""
+    """Two traces compared; the first side is held to the second. Sizes are the images', without the recipe's margin."""
 
     recipe: str
     profile: str
@@ -161,7 +161,7 @@ def diff(a: Trace, b: Trace) -> Comparison:
         weights=f"{header.weights.name} ({header.weights.preprocessing})",
         content=header.inputs["content"]["name"],
         style=header.inputs["style"]["name"],
-        content_size=header.content_size,
+        content_size=header.picture_size,
         style_size=header.style_size,
         layers=layers,
         totals=totals,

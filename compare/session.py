@@ -29,7 +29,8 @@ Judged = tuple[Comparison, tuple[Trace, Trace]]
 class Session:
     """What is compared: `arguments` are those of `nst trace`, `pythons` the interpreters, `folder` is for the traces.
 
-    `sides`, `commands`, `notes` and what each side was `asked` besides grow as backends are recorded.
+    `sides`, `commands`, `notes`, what was `told` and what each side was `asked` besides grow as backends are recorded.
+    What several of their processes would tell is told once.
     """
 
     arguments: Sequence[str]
@@ -41,6 +42,7 @@ class Session:
     commands: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     asked: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)
 
     def record(self, backend: str, *more: str) -> None:
         """Record a backend; raises NstError with its last words where that fails."""
@@ -112,7 +114,12 @@ class Session:
         # What is recorded for the reader lies where he wants it, not in a folder that may be gone.
         shown = [str(path.relative_to(self.folder)) if word == str(path) else word for word in arguments]
         self.commands.append(launch.command(python, shown))
-        launch.run(python, arguments, backend, self.say)
+        launch.run(python, arguments, backend, self._tell)
+
+    def _tell(self, message: str) -> None:
+        if message not in self.told:
+            self.told.add(message)
+            self.say(message)
 
 
 def compare_files(first: Path, second: Path) -> Iterator[Judged]:

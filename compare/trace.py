@@ -83,7 +83,10 @@ class Weights(Part):
 
 
 class Header(Part):
-    """Everything about a trace but its numbers; sizes are (width, height) in pixels, hashes SHA-256."""
+    """Everything about a trace but its numbers; sizes are (width, height) in pixels, hashes SHA-256.
+
+    `content_size` is that of the canvas, the recipe's margin included.
+    """
 
     format: Literal[1] = FORMAT
     environment: Environment
@@ -102,6 +105,13 @@ class Header(Part):
         if missing:
             raise ValueError(f"the shapes of {', '.join(missing)} are missing")
         return self
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """The size of the canvas without the recipe's margin."""
+        width, height = self.content_size
+        margin = self.recipe["size"]["margin"]
+        return width - 2 * margin, height - 2 * margin
 
     @property
     def steps(self) -> int:

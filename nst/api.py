@@ -99,6 +99,7 @@ class Prepared:
                 "device": self.backend.device,
                 "dtype": self.backend.dtype,
                 "precision": self.backend.precision,
+                "fast": self.backend.fast,
                 "switches": self.backend.switches(),
                 "versions": self.backend.versions() | {"numpy": np.__version__},
             },

@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,15 +22,13 @@ from nst.cli_compare import compare, diff, trace
 from nst.cli_options import (
     allow_large_option,
     backend_option,
+    check_file,
     check_kept,
-    check_new,
-    check_suffix,
     exempt_from_collection,
     files_of,
     json_option,
     keywords,
     machine_options,
-    make_folder,
     offline_option,
     output_options,
     recipe_options,
@@ -87,8 +86,9 @@ class FrontDoor(click.Group):
         own = {option for parameter in self.get_params(ctx) for option in parameter.opts}
         if args and args[0] not in self.commands and args[0] not in own:
             guess = meant(args[0], self.commands)
-            if guess and not os.path.exists(args[0]):
-                raise click.UsageError(f"no such command or photo: {args[0]} (did you mean {guess}?)", ctx)
+            if (guess or len(args) == 1) and not os.path.exists(args[0]):
+                hint = f" (did you mean {guess}?)" if guess else ""
+                raise click.UsageError(f"no such command or photo: {args[0]}{hint}", ctx)
             args = [MAIN_JOB, *args]
         return super().parse_args(ctx, args)
 
@@ -179,7 +179,7 @@ def _paint(
 
     exempt_from_collection()
     finest = plan(prepared.recipe, prepared.inputs.content, prepared.inputs.style)[-1]
-    images.check_fits(output, *finest.content_size)
+    images.check_fits(output, *finest.content_size, force=force)
     saver = Saver(output, save_every, prepared, to_stderr, bits=bits, force=force)
     inputs = [source, *files_of(prepared.inputs)]
     preview = images.preview_path(output, *finest.content_size)
@@ -216,7 +216,10 @@ def demo(
     style_name: str,
     **given: Any,
 ) -> None:
-    """Stylise the drawn example images, without network."""
+    """Stylise the drawn example images, without network.
+
+    The picture is nst-demo.png unless -o names another file.
+    """
     from nst import examples
     from nst.api import DEFAULT_BITS, PAINTING, prepare
     from nst_spec import images
@@ -255,9 +258,7 @@ def evaluate(
     from nst import api, report
 
     if save_arrays:
-        check_suffix(save_arrays, ".npz")
-        check_new(save_arrays, force)
-        make_folder(save_arrays.parent)
+        check_file(save_arrays, ".npz", force)
     judgement = api.evaluate(content, style, image, **keywords(given))
     if save_arrays:
         check_kept(save_arrays, [image, given["recipe"], *files_of(judgement.inputs)])
@@ -350,17 +351,18 @@ def verify_weights(name: str) -> None:
 
 @weights.command("convert")
 @click.argument("source")
-@click.argument("target")
+@click.argument("target", type=click.Path(path_type=Path))
 @click.option("--preprocessing", help="The pixel space the network was trained in, for the header.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
-def convert_weights(source: str, target: str, preprocessing: str | None, force: bool) -> None:
+def convert_weights(source: str, target: Path, preprocessing: str | None, force: bool) -> None:
     """Turn a weight file of any known format into safetensors."""
     from nst_spec import weights as sets
+    from nst_spec.weight_files import SAFETENSORS
 
-    check_new(Path(target), force)
-    check_kept(Path(target), [source])
+    check_file(target, SAFETENSORS, force)
+    check_kept(target, [source])
     sets.convert(source, target, preprocessing)
-    click.echo(target)
+    click.echo(str(target))
 
 
 @weights.command("export")
@@ -371,8 +373,9 @@ def convert_weights(source: str, target: str, preprocessing: str | None, force: 
 def export_weights(name: str, output: Path, offline: bool, force: bool) -> None:
     """Write a weight set as safetensors: conv1_1.weight (OIHW, float32), conv1_1.bias, ..."""
     from nst_spec import weights as sets
+    from nst_spec.weight_files import SAFETENSORS
 
-    check_new(output, force)
+    check_file(output, SAFETENSORS, force)
     sets.export(name, output, offline=offline, say=say(False))
     click.echo(str(output))
 
@@ -412,7 +415,10 @@ def rerun(
     quiet: bool,
     **given: Any,
 ) -> None:
-    """Repeat the run that made a picture, from its record."""
+    """Repeat the run that made a picture, from its record.
+
+    The new picture is PICTURE-rerun, with PICTURE's own suffix, unless -o names another file.
+    """
     from nst.rerun import prepare_again, recorded_bits
     from nst_spec import images
 
@@ -482,7 +488,7 @@ def _run(arguments: list[str]) -> int:
         return INTERRUPTED
     except Exception as error:
         if debug:
-            raise
+            traceback.print_exception(error)
         return _explain(error)
 
 

@@ -15,9 +15,9 @@ from nst.cli_options import (
     as_argument,
     as_typed,
     backend_option,
+    check_file,
     check_kept,
     check_new,
-    check_suffix,
     exempt_from_collection,
     files_of,
     json_option,
@@ -82,8 +82,6 @@ def trace(
     from nst_spec.errors import NstError
     from nst_spec.weight_files import SAFETENSORS
 
-    if not all_recipes:
-        check_suffix(output, SAFETENSORS)
     named = given.pop("recipe")
     if named and all_recipes:
         raise NstError(f"expected --all-recipes or --recipe {named}, received both")
@@ -92,9 +90,10 @@ def trace(
     options["settings"] = DEFAULTS | options["settings"]
     judged = images.read(image, allow_large=given["allow_large"], warn=to_stderr).pixels if image else None
     paths = [output / f"{name}{SAFETENSORS}" if all_recipes else output for name in names]
+    if all_recipes:
+        make_folder(output)
     for path in paths:
-        check_new(path, force)
-    make_folder(paths[0].parent)
+        check_file(path, SAFETENSORS, force)
     tell = say(quiet)
     for number, (name, path) in enumerate(zip(names, paths, strict=True), start=1):
         chosen = options | ({"recipe": name} if name else {})

@@ -22,13 +22,27 @@ allow_large_option = click.option("--allow-large", is_flag=True, help="Accept im
 judged_image_option = click.option("--image", help="The image to judge; a blend of both inputs and noise if not given.")
 
 
+class _Setting(click.Option):
+    """An option whose help has the words that the recipe's key may be, looked up once somebody asks for help."""
+
+    def __init__(self, *names: Any, key: str, **given: Any) -> None:
+        super().__init__(*names, **given)
+        self.key = key
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        from nst_spec.recipe import choices
+
+        record, words = super().get_help_record(ctx), choices(self.key)
+        return (record[0], f"{record[1].rstrip('.')}: {', '.join(words)}.") if record and words else record
+
+
 def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command every option of the recipe table, `--recipe` and `--set`."""
     for option in reversed(RECIPE_OPTIONS):
         # None tells a command that the option was not given, so that the recipe's own value stands.
         kind: dict[str, Any] = {"type": option.type} if option.type is not bool else {"is_flag": True, "default": None}
         flag = option.flag if option.type is not bool else f"{option.flag}/--no-{option.name}"
-        command = click.option(flag, option.name, help=option.help, **kind)(command)
+        command = click.option(flag, option.name, cls=_Setting, key=option.key, help=option.help, **kind)(command)
     command = click.option("--set", "set_", multiple=True, metavar="KEY=VALUE", help="Any other recipe key.")(command)
     return click.option("--recipe", help="Recipe, or FILE.toml; see `nst recipes`. default if not given.")(command)
 
@@ -132,16 +146,19 @@ def say(quiet: bool) -> Say:
     return to_nobody if quiet else to_stderr
 
 
-def check_suffix(path: Path, suffix: str) -> None:
-    """Raise NstError where the file's name does not end in the suffix."""
+def check_file(path: Path, suffix: str, force: bool) -> None:
+    """Raise NstError where a file to write has another suffix or no folder, or exists and may not be replaced."""
     from nst_spec.errors import NstError
 
     if path.suffix != suffix:
         raise NstError(f"{path}: expected a name that ends in {suffix}")
+    if not path.parent.is_dir():
+        raise NstError(f"{path}: the folder {path.parent} does not exist")
+    check_new(path, force)
 
 
 def check_new(path: Path, force: bool) -> None:
-    """Raise NstError where the file exists and may not be replaced."""
+    """Raise NstError where a file exists and may not be replaced."""
     from nst_spec.errors import NstError
 
     if path.exists() and not force:
@@ -167,6 +184,8 @@ def make_folder(path: Path) -> None:
     """Make a folder unless it is there; raises NstError where that is not possible."""
     from nst_spec.errors import NstError, reason
 
+    if path.is_file():
+        raise NstError(f"{path}: expected a folder, received a file")
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,5 +1,6 @@
 """The names under which the command line and the Python API take a recipe's settings: one table for both."""
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +8,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Option:
-    """A setting's name (`--style-taps`, `style_taps=`), the recipe's key, its type, and what it does."""
+    """A setting's name (`--style-taps`, `style_taps=`), the recipe's key, its type, and what it does.
+
+    What is one of a few words is said by nst_spec.recipe.choices.
+    """
 
     name: str
     key: str
@@ -22,8 +26,8 @@ class Option:
 
 RECIPE_OPTIONS = (
     Option("size", "size.pixels", int, "Size of the picture, in pixels."),
-    Option("resize", "size.rule", str, "What the size is of: square, long-edge, short-edge or height."),
-    Option("style_resize", "size.style_rule", str, "Style image at its own aspect (own) or the content's (warped)."),
+    Option("resize", "size.rule", str, "What the size is of."),
+    Option("style_resize", "size.style_rule", str, "Aspect of the style image, its own or the content's."),
     Option("style_scale", "size.style_scale", float, "Size of the style image relative to that rule."),
     Option("steps", "steps", int, "Optimisation steps, all scales together."),
     Option("strength", "strength", float, "From 0, the content alone, to 1, the style alone; 0.5 is the recipe's own."),
@@ -36,17 +40,17 @@ RECIPE_OPTIONS = (
     Option("content_term", "content.term", str, "Form of the content term."),
     Option("style_term", "style.term", str, "Form of the style term."),
     Option("gram", "style.gram", str, "Divisor of the Gram matrices."),
-    Option("pooling", "pooling.kind", str, "max or average."),
-    Option("rounding", "pooling.rounding", str, "Pooling of an odd last row or column: floor or ceil."),
+    Option("pooling", "pooling.kind", str, "Pooling."),
+    Option("rounding", "pooling.rounding", str, "Pooling of an odd last row or column."),
     Option("space", "space", str, "Pixel space that is optimised."),
     Option("preprocessing", "preprocessing", str, "Pixel space that feeds the network, instead of the weights' own."),
     Option("init", "init", str, "Start from content, style, noise, or an image FILE."),
     Option("sigma", "init.sigma", float, "Deviation of the initial noise."),
     Option("seed", "init.seed", int, "Seed of the initial noise."),
-    Option("optimizer", "optimizer.kind", str, "adam, lbfgs or sgd."),
+    Option("optimizer", "optimizer.kind", str, "Optimiser."),
     Option("lr", "optimizer.lr", float, "Learning rate."),
-    Option("clamp", "clamp", str, "Keep pixels valid: each-step, final or none."),
-    Option("result", "result", str, "The last image or the best."),
+    Option("clamp", "clamp", str, "When pixels are made valid."),
+    Option("result", "result", str, "The image that is taken."),
     Option("guard", "guard", bool, "Go back to the best image when the loss explodes."),
 )
 
@@ -56,7 +60,8 @@ def to_settings(options: Mapping[str, Any], others: Iterable[str] = ()) -> dict[
 
     `others` are the keywords that the caller takes itself, for the message.
 
-    Raises TypeError for a name that is no option, as a call with an unknown keyword does.
+    Raises TypeError for a name that is no option, as a call with an unknown keyword does, and NstError for an initial
+    image that is neither a kind of one nor a file.
     """
     # Imported here, since `nst --help` reads this table and does not wait for pydantic.
     from nst_spec.errors import not_accepted
@@ -68,7 +73,10 @@ def to_settings(options: Mapping[str, Any], others: Iterable[str] = ()) -> dict[
         raise TypeError(str(not_accepted("unexpected keyword", unknown[0], [*others, *keys])))
     settings = {keys[name]: value for name, value in options.items() if value is not None}
     init = settings.pop("init", None)
-    if init is not None:
-        named = isinstance(init, str) and init in INIT_KINDS
-        settings |= {"init.kind": init} if named else {"init.kind": "file", "init.file": init}
+    if isinstance(init, str) and init in INIT_KINDS:
+        settings |= {"init.kind": init}
+    elif isinstance(init, str) and not os.path.exists(init):
+        raise not_accepted("init", init, [kind for kind in INIT_KINDS if kind != "file"] + ["an image FILE"])
+    elif init is not None:
+        settings |= {"init.kind": "file", "init.file": init}
     return settings

@@ -6,11 +6,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from nst import api, examples
-from nst.api import DEFAULT_BITS, PAINTING, Prepared
+from nst.api import DEFAULT_BITS, Prepared
 from nst.progress import ON_THE_WAY
 from nst_spec import cpu, images
 from nst_spec import recipe as recipes
 from nst_spec.errors import NstError, first_problem
+from nst_spec.fetch import sha256_of_file
 from nst_spec.weights import SETS
 
 
@@ -21,13 +22,24 @@ class Machine(BaseModel):
     device: str
     dtype: str
     precision: str = "fp32"
+    fast: bool = True
     switches: dict[str, Any] = {}
 
     @property
-    def fewer_threads(self) -> dict[str, int]:
-        """The CPU threads, where there were fewer than there would be here: what they sum depends on their number."""
+    def arithmetic(self) -> dict[str, Any]:
+        """The keywords of nst.api.prepare that round as it did.
+
+        CPU threads are among them where there were fewer than there would be here: what they sum depends on their
+        number.
+        """
         threads = self.switches.get("threads")
-        return {"threads": threads} if isinstance(threads, int) and threads < cpu.count() else {}
+        fewer = {"threads": threads} if isinstance(threads, int) and threads < cpu.count() else {}
+        return fewer | {
+            "dtype": self.dtype,
+            "precision": self.precision,
+            "fast": self.fast,
+            "deterministic": bool(self.switches.get("deterministic")),
+        }
 
 
 class Named(BaseModel):
@@ -85,25 +97,24 @@ def prepare_again(
     recipe = recipes.from_dict(record.recipe, origin=picture.name)
     named = {"content": record.inputs.content, "style": record.inputs.style, "start": record.inputs.start}
     given = {"content": content, "style": style, "start": start}
-    found = {role: _find(picture, role, entry.name, given[role]) for role, entry in named.items() if entry}
-    as_computed = record.backend.fewer_threads | ({} if record.tile is None else {"tile": record.tile})
+    found = {role: _find(picture, role, entry, given[role]) for role, entry in named.items() if entry}
+    as_computed = record.backend.arithmetic | ({} if record.tile is None else {"tile": record.tile})
     weights = weights or (record.weights.name if record.weights.name in SETS else None)
     prepared = api.prepare(
         found["content"],
         found["style"],
         backend or record.backend.name,
         recipe,
-        weights=weights or str(_find(picture, "weights", record.weights.name, None)),
+        weights=weights or str(_find(picture, "weights", record.weights, None)),
         settings={"init.file": found["start"]} if "start" in found else {},
         device=device or record.backend.device,
-        dtype=record.backend.dtype,
-        **{**PAINTING, "precision": record.backend.precision, **as_computed, **options},
+        **{**as_computed, **options},
     )
     _check("weights", record.weights, prepared.inputs.weights.sha256)
     for role in found:
         image = getattr(prepared.inputs, role)
         # A picture that came from memory is known by its pixels, whatever file they are in now.
-        _check(f"{role} image", named[role], image.sha256, images.sha256_of_pixels(image.pixels))
+        _check(role, named[role], image.sha256, images.sha256_of_pixels(image.pixels))
     return prepared, record.steps
 
 
@@ -119,17 +130,28 @@ def _record(picture: Path) -> Record:
         raise NstError(f"{picture.name}: its record cannot be repeated: {first_problem(error)}") from None
 
 
-def _find(picture: Path, role: str, name: str, given: str | None) -> Path:
+def _find(picture: Path, role: str, entry: Named, given: str | None) -> Path:
     if given:
         return Path(given)
-    for folder in (picture.parent, Path.cwd(), examples.FOLDER):
-        path = Path(folder, name)
-        if path.is_file():
-            return path
-    what = role if role == "weights" else f"{role} image"
-    raise NstError(f"the {what} {name!r} is not beside {picture.name} nor here; --{role} FILE says where")
+    places = [Path(folder, entry.name) for folder in (picture.parent, Path.cwd(), examples.FOLDER)]
+    there = [place for place in places if place.is_file()]
+    if not there:
+        raise NstError(f"the {_what(role)} {entry.name!r} is not beside {picture.name} nor here; {_way_on(role)}")
+    # Another picture may have the same name.
+    return next((place for place in there if sha256_of_file(place) == entry.sha256), there[0])
 
 
-def _check(what: str, entry: Named | None, *received: str) -> None:
+def _check(role: str, entry: Named | None, *received: str) -> None:
     if entry and entry.sha256 not in received:
-        raise NstError(f"{what} {entry.name}: expected the recorded SHA-256 {entry.sha256}, received {received[0]}")
+        raise NstError(
+            f"{_what(role)} {entry.name}: expected the recorded SHA-256 {entry.sha256}, received {received[0]}; "
+            f"{_way_on(role)}"
+        )
+
+
+def _what(role: str) -> str:
+    return role if role == "weights" else f"{role} image"
+
+
+def _way_on(role: str) -> str:
+    return f"--{role} FILE says where it is"

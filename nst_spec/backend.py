@@ -223,6 +223,7 @@ class Backend(Protocol):
     device: str
     dtype: DType
     precision: Precision
+    fast: bool
     tile: tiles.Tile
 
     def versions(self) -> dict[str, str]:

@@ -6,8 +6,9 @@
 import copy
 import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -31,13 +32,18 @@ Pixels = Annotated[int, Field(ge=1, le=100_000)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
-def _one_of(accepted: Collection[str]) -> AfterValidator:
-    def check(value: str) -> str:
-        if value not in accepted:
-            raise ValueError(f"received {value!r}; accepted: {', '.join(accepted)}")
+@dataclass(frozen=True, eq=False)
+class _OneOf:
+    accepted: Collection[str]
+
+    def __call__(self, value: str) -> str:
+        if value not in self.accepted:
+            raise ValueError(f"received {value!r}; accepted: {', '.join(self.accepted)}")
         return value
 
-    return AfterValidator(check)
+
+def _one_of(accepted: Collection[str]) -> AfterValidator:
+    return AfterValidator(_OneOf(accepted))
 
 
 Space = Annotated[str, _one_of(SPACES)]
@@ -300,7 +306,13 @@ def load(recipe: str | Path, *, based_on_by: tuple[Path, ...] = ()) -> Recipe:
     base = _base(data.pop("based_on", None), (*based_on_by, path.resolve()))
     stated = dict(by_key(data))
     adapted = {weights: _unstated(settings, stated) for weights, settings in base.get("adapted", {}).items()}
-    return from_dict(_merged(base | {"name": path.stem, "adapted": adapted}, data), origin=path.name)
+    whole = _merged(base | {"name": path.stem, "adapted": adapted}, data)
+    try:
+        return from_dict(whole, origin=path.name)
+    except NstError as error:
+        if all(name in whole for name, field in Recipe.model_fields.items() if field.is_required()):
+            raise
+        raise NstError(f"{error}; a recipe that is `based_on` another states only what differs") from None
 
 
 def _merged(base: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
@@ -366,6 +378,26 @@ def _keys_of(where: list[Any], location: tuple[Any, ...]) -> Iterable[str]:
         elif isinstance(part, str):
             model = model.model_fields[part].annotation
     return tuple(model.model_fields)
+
+
+def choices(key: str) -> tuple[str, ...]:
+    """Return the words of which a key of a recipe is one; none where it is no choice among words."""
+    *sections, last = key.split(".")
+    if sections == ["optimizer"]:
+        return tuple(OPTIMIZERS) if last == "kind" else ()
+    model: Any = Recipe
+    for section in sections:
+        model = model.model_fields[section].annotation
+    return _words(model.model_fields[last].rebuild_annotation()) if last in model.model_fields else ()
+
+
+def _words(annotation: Any) -> tuple[str, ...]:
+    if isinstance(annotation, AfterValidator):
+        return tuple(annotation.func.accepted) if isinstance(annotation.func, _OneOf) else ()
+    inner = getattr(annotation, "__metadata__", ()) or get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return tuple(inner)
+    return next(filter(None, map(_words, inner)), ())
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -464,6 +496,8 @@ def without_effect(recipe: Recipe, stated: Iterable[str]) -> list[str]:
     idle: dict[str, str] = {}
     if recipe.init.kind != "noise":
         idle |= dict.fromkeys(("init.seed", "init.sigma"), f"init.kind is {recipe.init.kind!r}, not 'noise'")
+    if recipe.init.kind != "file":
+        idle["init.file"] = f"init.kind is {recipe.init.kind!r}, not 'file'"
     if not recipe.tv.weight:
         idle["tv.form"] = "tv.weight is 0"
     return [f"{key} changes nothing: {idle[key]}" for key in stated if key in idle]

@@ -111,12 +111,19 @@ def test_what_is_no_recipe_is_refused(recipe, quick, photo, painting):
         ({"settings": {"init.sigma": 2.0}}, ["init.sigma changes nothing: init.kind is 'content', not 'noise'"]),
         ({"tv": "l1", "tv_weight": 0.0}, ["tv.form changes nothing: tv.weight is 0"]),
         ({"tv": "l1"}, []),
+        ({"settings": {"init.file": "start.png"}}, ["init.file changes nothing: init.kind is 'content', not 'file'"]),
     ],
 )
 def test_a_setting_without_effect_is_said(options, said, quick, photo, painting):
     warned = []
     nst.evaluate(photo, painting, warn=warned.append, **quick, **options)
     assert warned == said
+
+
+def test_an_initial_image_is_a_kind_or_a_file(quick, photo, painting):
+    expected = r"init: received 'nois'; accepted: content, style, noise, an image FILE; did you mean noise\?$"
+    with pytest.raises(nst.NstError, match=expected):
+        nst.stylize(photo, painting, init="nois", **quick)
 
 
 def test_names_can_be_completed():

@@ -12,7 +12,8 @@ from nst_spec.errors import NstError, reason
 from nst_spec.images.reading import decoding
 
 RECORD_KEY = "nst"
-"""The keyword of the PNG text chunk that holds the record, and its key in a TIFF's image description."""
+"""The keyword of the PNG text chunk that holds the record, its key in a TIFF's image description, and the key of every
+record beside a picture: cameras and photo services put JSON of their own there."""
 
 
 def sidecar(path: Path) -> Path:
@@ -62,6 +63,8 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise NstError(f"{target}: its record cannot be read: {reason(error)}") from None
     if not isinstance(record, dict):
         raise NstError(f"{target}: its record cannot be read: expected a JSON object")
+    if text is None and RECORD_KEY not in record:
+        raise NstError(f"{target}: carries no record of a run, and {beside.name} beside it is none")
     recorded = record.get("width", size[0]), record.get("height", size[1])
     if recorded != size:
         made, has = (f"{width} x {height} px" for width, height in (recorded, size))

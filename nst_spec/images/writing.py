@@ -40,14 +40,20 @@ def preview_path(path: str | os.PathLike[str], width: int, height: int) -> Path 
     return _preview(Path(path)) if large else None
 
 
-def check_fits(path: str | os.PathLike[str], width: int, height: int) -> None:
-    """Raise NstError where a picture's format, known by the suffix, cannot hold so many pixels."""
+def check_fits(path: str | os.PathLike[str], width: int, height: int, *, force: bool) -> None:
+    """Check, once its size is known, what `check_writable` leaves open of a picture.
+
+    Raises NstError where its format, known by the suffix, cannot hold so many pixels, or where its preview may not take
+    the place of a file that is there.
+    """
     format_name = _format(Path(path))
     longest = _LONGEST.get(format_name, max(width, height))
     if max(width, height) > longest:
         raise NstError(
             f"{path}: {width} x {height} px, but {format_name} takes {longest} px a side; PNG and TIFF take more"
         )
+    if preview := preview_path(path, width, height):
+        _check_free(preview, force)
 
 
 def check_writable(path: str | os.PathLike[str], *, bits: int = 8, force: bool) -> None:
@@ -76,20 +82,22 @@ def check_writable(path: str | os.PathLike[str], *, bits: int = 8, force: bool) 
             pass
     except OSError as error:
         raise NstError(f"{target}: the folder {folder} cannot be written to: {reason(error)}") from None
-    beside = [] if _format(target) in _CARRIES_RECORD else [sidecar(target)]
-    if _format(target) == "TIFF":
-        beside.append(_preview(target))  # the size is not known yet: it may turn out to be needed
-    for file in (target, *beside):
-        try:
-            os.lstat(file)
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError) as error:
-            raise NstError(f"{file}: cannot be written: {reason(error)}") from None
-        if file.is_dir():
-            raise NstError(f"{file}: is a directory")
-        if not force:
-            raise NstError(f"{file}: exists already; --force (in Python, force=True) overwrites it")
+    _check_free(target, force)
+    if _format(target) not in _CARRIES_RECORD:
+        _check_free(sidecar(target), force)
+
+
+def _check_free(file: Path, force: bool) -> None:
+    try:
+        os.lstat(file)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise NstError(f"{file}: cannot be written: {reason(error)}") from None
+    if file.is_dir():
+        raise NstError(f"{file}: is a directory")
+    if not force:
+        raise NstError(f"{file}: exists already; --force (in Python, force=True) overwrites it")
 
 
 def write(
@@ -123,7 +131,7 @@ def write(
         raise NstError(f"{target}: not written: the image holds values that are not finite")
     format_name = _format(target)
     height, width = image.shape[:2]
-    check_fits(target, width, height)
+    check_fits(target, width, height, force=force)
     text = None if record is None else to_json(record)
     # The picture last, so that nobody meets a finished one whose record is still to come.
     files: dict[Path, Callable[[BinaryIO], object]] = {}

@@ -114,6 +114,8 @@ def test_a_folder_of_every_recipe(nst, photo, painting, narrow_file):
         (["diff", "none.safetensors", "none.safetensors"], "no such file"),
         (["diff", ".", "."], "a folder without any"),
         (["trace", "PHOTO", "PAINTING", "-o", "out.png"], "ends in .safetensors"),
+        (["trace", "PHOTO", "PAINTING", "-o", "no/out.safetensors"], "the folder no does not exist"),
+        (["compare", "PHOTO", "PAINTING", "--report", "PHOTO"], "expected a folder, received a file"),
         (["trace", "PHOTO", "PAINTING", "-o", "out", "--all-recipes", "--recipe", "default"], "received both"),
         (["compare", "PHOTO", "PAINTING", "--backends", "torch,jax"], "accepted: reference, tf, torch"),
         (["compare", "PHOTO", "PAINTING", "--backends", "tf,tf"], "expected each backend once, received tf,tf"),

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 
@@ -7,7 +8,7 @@ import pytest
 from safetensors import safe_open
 
 from nst import api
-from nst_spec import recipe, vgg19, weights
+from nst_spec import recipe, vgg19, weight_files, weights
 
 
 def test_recipes_are_listed(nst):
@@ -54,6 +55,22 @@ def test_random_weights_are_exported(nst):
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == ["file", "weights"]
     assert out.splitlines()[1] == nst("weights", "verify", "random")[1].strip()
+
+
+@pytest.mark.parametrize("command", [["export", "random", "-o"], ["convert", "w.safetensors"]])
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("w.npz", "w.npz: expected a name that ends in .safetensors"),
+        ("no/w.safetensors", "the folder no does not exist"),
+    ],
+)
+def test_where_weights_cannot_be_written_is_said_before_they_are_read(command, target, message, nst, monkeypatch):
+    monkeypatch.setattr(weight_files, "read", lambda *_: pytest.fail("the weights are read"))
+    monkeypatch.setattr(weights, "random_weights", lambda *_: pytest.fail("the weights are made"))
+    code, _, err = nst("weights", *command, target)
+    assert code == 2
+    assert message in err
 
 
 def test_a_file_is_converted(nst, narrow_weights, tmp_path):
@@ -108,6 +125,16 @@ def test_help_says_what_holds_where_an_option_is_not_given(nst):
         assert default in text
 
 
+def test_help_has_the_words_that_a_setting_may_be(nst):
+    text = " ".join(nst("evaluate", "--help")[1].split())
+    for option, words in {
+        "gram": "none, positions, channels, elements",
+        "tv": "l1, half-squared, power-1.25, mean-squared, mean-squared-colour",
+        "optimizer": "adam, lbfgs, sgd",
+    }.items():
+        assert re.search(rf"--{option} TEXT [^-]+: {words}\. ", text), option
+
+
 def test_no_command_is_described_by_half_a_sentence(nst):
     _, _, commands = nst("--help")[1].partition("Commands:")
     assert commands
@@ -125,6 +152,7 @@ def test_closed_streams_are_no_error(closed):
     [
         (["recipies"], "nst: no such command or photo: recipies (did you mean recipes?) (nst --help)\n"),
         (["stylize", "photo.jpg"], "nst: Missing argument 'STYLE' (nst stylize --help)\n"),
+        (["photo.jpg"], "nst: no such command or photo: photo.jpg (nst --help)\n"),
     ],
 )
 def test_a_mistyped_command_gets_one_line(nst, arguments, message):

@@ -2,6 +2,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from nst import api
+from nst.cli import main
 from nst.progress import Display, Interrupt
 from nst_spec import cpu, images
 from tests.conftest import relative, smooth_image, to_uint8
@@ -249,6 +251,35 @@ def test_a_rerun_computes_in_as_many_threads_and_the_same_tiles(
     assert {name: given[name] for name in ("tile", "threads") if name in given} == expected
 
 
+def test_a_rerun_rounds_as_the_api_was_asked_to(nst, photo, painting, quick, monkeypatch):
+    result = api.stylize(photo, painting, "reference", weights=str(quick[1]), size=32, steps=1, fast=False)
+    assert result.record["backend"]["fast"] is False
+    machine = result.record["backend"] | {"switches": {"deterministic": True}}
+    images.write("out.png", result.image, {**result.record, "backend": machine})
+    given = {}
+    prepare = api.prepare
+    monkeypatch.setattr(api, "prepare", lambda *images, **how: given.update(how) or prepare(*images, **how))
+    moved = ["--content", photo, "--style", painting, "--weights", quick[1]]
+    assert nst("rerun", "out.png", *moved)[0] == 0
+    assert {name: given[name] for name in ("fast", "deterministic")} == {"fast": False, "deterministic": True}
+
+
+def test_a_rerun_takes_the_file_that_it_was_among_those_of_its_name(nst, photo, painting, quick):
+    nst(photo, painting, "-o", "out.png", "--backend", "reference", *quick)
+    Path("elsewhere").mkdir()
+    Path("out.png").rename("elsewhere/out.png")
+    shutil.copy(painting, "elsewhere/photo.png")
+    shutil.copy(photo, "photo.png")
+    code, _, err = nst("rerun", "elsewhere/out.png", "--style", painting, "--weights", quick[1])
+    assert code == 0, err
+    Path("photo.png").unlink()
+    code, _, err = nst("rerun", "elsewhere/out.png", "--style", painting, "--weights", quick[1], "--force")
+    assert code == 2
+    assert re.search(
+        r"content image photo.png: expected .*, received \w+; --content FILE says where it is$", err.strip()
+    )
+
+
 def test_a_rerun_refuses_other_inputs(nst, photo, painting, quick):
     nst(photo, painting, "-o", "out.png", "--backend", "reference", *quick)
     code, _, err = nst("rerun", "out.png", "--content", painting, "--style", painting, "--weights", quick[1])
@@ -425,12 +456,11 @@ def test_a_mistake_in_the_options_gets_one_line(nst, photo, painting, arguments,
     assert len(err.strip().splitlines()) == 1
 
 
-def test_debug_shows_the_traceback():
-    from nst.cli import main
-    from nst_spec.errors import NstError
-
-    with pytest.raises(NstError, match="no such file"):
-        main(["--debug", "nowhere.png", "nowhere.png"])
+def test_debug_shows_the_traceback_and_changes_no_exit_code(capsys):
+    assert main(["--debug", "nowhere.png", "nowhere.png"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("Traceback")
+    assert err.endswith("nst: nowhere.png: no such file\n")
 
 
 def test_help_and_version_are_quick_and_import_nothing_heavy():

@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
+from compare.diff import diff
 from compare.record import nudged, record
 from nst_spec import backend as backends
 from nst_spec import recipe, reference, run
@@ -115,4 +116,5 @@ def test_ties_are_counted(inputs):
 def test_the_size_of_a_trace_is_that_of_the_canvas_with_its_margin(traced):
     found = traced(steps=1, **{"size.margin": 16})
     assert found.header.content_size == (64, 58)
+    assert found.header.picture_size == diff(found, found).content_size == (32, 26)
     assert found.arrays["image"].shape == (58, 64, 3)

@@ -49,6 +49,20 @@ def test_where_only_a_run_is_out_both_sides_are_recorded_again_for_a_second_look
     assert not next(compare_files(tmp_path / "torch.safetensors", tmp_path / "tf.safetensors"))[0].ok
 
 
+def test_what_every_process_says_is_told_once(launched, monkeypatch, tmp_path):
+    def run(python, arguments, backend, say):
+        say("WARNING: other weights")
+        say(f"{backend}: default (1 of 1)")
+        launched(python, arguments, backend, say)
+
+    monkeypatch.setattr(launch, "run", run)
+    told = []
+    begun = Session(["photo.jpg", "painting.jpg"], tmp_path, say=told.append)
+    for backend in ("torch", "tf"):
+        begun.record(backend)
+    assert told == ["WARNING: other weights", "torch: default (1 of 1)", "tf: default (1 of 1)"]
+
+
 def test_of_all_recipes_the_one_that_is_out_is_looked_at_again(launched, tmp_path):
     launched.faulty = changed(launched.made, by(1.001), "run/image/6", "nudged/1/image/6")
     ((comparison, _),) = start(tmp_path, "torch", "tf", all_recipes=True).compare()

@@ -854,7 +854,13 @@ def test_lanczos_overshoots_and_fitted_clips():
 
 # --- writing ----------------------------------------------------------------------------------------------------------
 
-RECORD = {"seed": 3, "recipe": {"name": "gatys", "alpha": 1e-3}, "content": "vélo 自転車.jpg", "losses": [1.5, 0.25]}
+RECORD = {
+    "nst": "0.1",
+    "seed": 3,
+    "recipe": {"name": "gatys", "alpha": 1e-3},
+    "content": "vélo 自転車.jpg",
+    "losses": [1.5, 0.25],
+}
 
 
 def flat(value=0.5):
@@ -942,8 +948,8 @@ def test_a_description_that_is_no_record(tmp_path, description):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 6, 3), np.uint8), photometric="rgb", description=description)
     with pytest.raises(NstError, match=r"a\.tif: carries no record of a run, and there is no a\.tif\.json beside it"):
         images.read_record(tmp_path / "a.tif")
-    (tmp_path / "a.tif.json").write_text('{"seed": 4}')
-    assert images.read_record(tmp_path / "a.tif") == {"seed": 4}
+    (tmp_path / "a.tif.json").write_text('{"nst": "0.1", "seed": 4}')
+    assert images.read_record(tmp_path / "a.tif") == {"nst": "0.1", "seed": 4}
 
 
 @pytest.fixture
@@ -1013,8 +1019,14 @@ def test_a_large_tiff_is_rounded_row_of_tiles_by_row_of_tiles(tmp_path, monkeypa
 
 def test_no_preview_is_overwritten_without_force(tmp_path, large):
     (tmp_path / "out-preview.jpg").write_bytes(b"precious")
-    check_both_refuse(tmp_path / "out.tif", r"out-preview\.jpg: exists already; --force")
-    images.check_writable(tmp_path / "out.png", force=False)  # has none
+    with pytest.raises(NstError, match=r"out-preview\.jpg: exists already; --force"):
+        images.check_fits(tmp_path / "out.tif", 700, 600, force=False)
+    with pytest.raises(NstError, match=r"out-preview\.jpg: exists already; --force"):
+        images.write(tmp_path / "out.tif", large)
+    assert names(tmp_path) == ["out-preview.jpg"]
+    for name, height in (("out.png", 600), ("small.tif", 599)):  # which have none
+        images.check_fits(tmp_path / name, 700, height, force=False)
+    images.write(tmp_path / "out.tif", large[:599])
     images.write(tmp_path / "out.tif", large, force=True)
     assert read(tmp_path / "out-preview.jpg").pixels.shape == (60, 70, 3)
 
@@ -1086,7 +1098,13 @@ def test_other_formats_have_a_sidecar(tmp_path):
 
 
 def test_records_hold_numpy_numbers_long_histories_and_odd_names(tmp_path):
-    record = {"loss": np.float32(0.5), "n": np.int64(3), "history": np.arange(300_000.0), "file": "a\udcff.png"}
+    record = {
+        "nst": "0.1",
+        "loss": np.float32(0.5),
+        "n": np.int64(3),
+        "history": np.arange(300_000.0),
+        "file": "a\udcff.png",
+    }
     for name in ("out.png", "out.jpg", "out.tif"):
         images.write(tmp_path / name, flat(), record)
         got = images.read_record(tmp_path / name)
@@ -1112,6 +1130,13 @@ def test_a_record_that_cannot_be_read(tmp_path, text):
     images.write(tmp_path / "out.jpg", flat())
     (tmp_path / "out.jpg.json").write_bytes(text)
     with pytest.raises(NstError, match=r"out\.jpg: its record cannot be read: [^\n]+$"):
+        images.read_record(tmp_path / "out.jpg")
+
+
+def test_what_lies_beside_a_picture_may_be_no_record(tmp_path):
+    images.write(tmp_path / "out.jpg", flat())
+    (tmp_path / "out.jpg.json").write_text('{"title": "out.jpg", "creationTime": {"timestamp": "1700000000"}}')
+    with pytest.raises(NstError, match=r"out\.jpg: carries no record of a run, and out\.jpg\.json beside it is none$"):
         images.read_record(tmp_path / "out.jpg")
 
 
@@ -1225,7 +1250,7 @@ def test_a_side_too_long_for_its_format(tmp_path, suffix, longest):
     with pytest.raises(NstError, match=rf"out\{suffix}: {longest + 1} x 1 px, but .* PNG and TIFF take more"):
         images.write(tmp_path / f"out{suffix}", np.pad(image, ((0, 0), (0, 1), (0, 0))))
     assert names(tmp_path) == [f"longest{suffix}"]
-    images.check_fits("out.png", longest + 1, 1)
+    images.check_fits("out.png", longest + 1, 1, force=False)
 
 
 def test_a_dangling_link_is_a_file_too(tmp_path):

@@ -262,7 +262,7 @@ def test_what_a_file_does_not_state_is_as_in_the_recipe_it_is_based_on(base, sta
         ("optimizer = {lr = 1.0}", r"optimizer.kind: expected a value, received nothing"),
         ("optimizer = 3", r"optimizer: .*received 3"),
         ('source = "me"\nbased_on = "gatys2016"\nalfa = 1.0\n', r"broken.toml: unknown key: received 'alfa'"),
-        ('source = "me"\n', "broken.toml: weights: expected a value"),
+        ('source = "me"\n', r"broken.toml: weights: expected a value, .*; a recipe that is `based_on` another states"),
     ],
 )
 def test_a_broken_file_is_named(tmp_path, text, message):
@@ -344,3 +344,22 @@ def test_settings_are_read_as_toml_or_text(text, expected):
 def test_a_setting_without_equals_is_refused():
     with pytest.raises(NstError, match="expected key=value"):
         recipe.parse_setting("lr 3")
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("tv.form", ("l1", "half-squared", "power-1.25", "mean-squared", "mean-squared-colour")),
+        ("preprocessing", ("unit", "imagenet", "caffe", "caffe-256")),
+        ("pooling.rounding", ("floor", "ceil")),
+        ("carry", ("image", "change")),
+        ("optimizer.kind", ("adam", "lbfgs", "sgd")),
+        ("optimizer.lr", ()),
+        ("style.taps", ()),
+        ("style", ()),
+        ("guard", ()),
+        ("steps", ()),
+    ],
+)
+def test_the_words_that_a_key_may_be(key, words):
+    assert recipe.choices(key) == words
