@@ -66,6 +66,8 @@ class Backend(protocol.Configured):
     """TensorFlow on a device, in a precision; nst_spec.backend.Backend."""
 
     name = "tf"
+    winograd = False
+    """Whether the last objective takes Winograd's algorithm."""
 
     def __init__(self, settings: protocol.Settings) -> None:
         if keras.backend.backend() != "tensorflow":
@@ -92,10 +94,10 @@ class Backend(protocol.Configured):
         """Whether oneDNN computes the convolutions."""
         return (self.device, self.dtype) == ("cpu", "float32") and has_onednn()
 
-    @property
-    def _winograd(self) -> bool:
-        """Whether convolutions may take Winograd's algorithm, whose transforms XLA compiles."""
-        return self._may_round and self.precision == "fp32"
+    def _takes_winograd(self, problem: protocol.Problem) -> bool:
+        """Return whether convolutions take Winograd's algorithm, whose transforms XLA compiles, unless in tiles."""
+        is_large = problem.is_wide and problem.pixels >= winograd.PIXELS
+        return self._may_round and self.precision == "fp32" and is_large
 
     def versions(self) -> dict[str, str]:
         """Return the versions of tensorflow and keras, and of the GPU's software if it computes there."""
@@ -114,7 +116,7 @@ class Backend(protocol.Configured):
             "deterministic": is_op_determinism_enabled(),
             "onednn": has_onednn(),
             "xla": self._xla,
-            "winograd": self._winograd,
+            "winograd": self.winograd,
         }
 
     def _workspace(self, xla: bool) -> int:
@@ -126,7 +128,7 @@ class Backend(protocol.Configured):
         """Return the problem with the network built and the targets computed."""
         memory.release(self.device)
         xla = self._xla and problem.pixels >= XLA_PIXELS
-        takes_winograd = self._winograd and problem.is_wide and problem.pixels >= winograd.PIXELS
+        takes_winograd = self._takes_winograd(problem)
         free, workspace = memory.free(self.device), self._workspace(xla)
         plan = self.planned(problem, tile, free, memory.WINOGRAD_WORKSPACE if takes_winograd else workspace)
         if takes_winograd and plan.tile:
@@ -134,6 +136,7 @@ class Backend(protocol.Configured):
             takes_winograd, plan = False, self.planned(problem, tile, free, workspace)
         if xla and plan.tile and plan.tile**2 < XLA_PIXELS:
             xla, plan = False, self.planned(problem, tile, free, self._workspace(False))
+        self.winograd = takes_winograd
         problem = dataclasses.replace(problem, recipe=plan.adapted(problem.recipe))
         network_dtype = NETWORK_DTYPES.get(self.precision, self.dtype)
         if self.fast:

@@ -48,16 +48,18 @@ class Backend(protocol.Configured):
     """PyTorch on a device, in a precision; nst_spec.backend.Backend."""
 
     name = "torch"
+    winograd = False
+    """Whether the last objective takes Winograd's algorithm."""
 
     def __init__(self, settings: protocol.Settings) -> None:
         super().__init__(settings, available_devices(), multiplies_bf16)
         configure(settings.threads, self.precision, settings.deterministic)
 
-    @property
-    def _winograd(self) -> bool:
-        """Whether convolutions may take Winograd's algorithm, which rounds otherwise than a plain sum."""
+    def _takes_winograd(self, problem: protocol.Problem) -> bool:
+        """Return whether convolutions take Winograd's algorithm, which rounds otherwise than a plain sum."""
         fits = (self.device, self.dtype, self.precision) == ("cpu", "float32", "fp32")
-        return self.fast and fits and winograd.is_available()
+        is_large = problem.is_wide and problem.pixels >= winograd.PIXELS
+        return self.fast and fits and is_large and winograd.is_available() and winograd.is_faster()
 
     def versions(self) -> dict[str, str]:
         """Return the versions of torch, and of the GPU's software if it computes there."""
@@ -73,19 +75,19 @@ class Backend(protocol.Configured):
             "threads": torch.get_num_threads(),
             "tf32": torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32,
             "deterministic": torch.backends.cudnn.deterministic,
-            "winograd": self._winograd,
+            "winograd": self.winograd,
         }
 
-    def _workspace(self, takes_winograd: bool) -> int:
-        if takes_winograd:
+    def _workspace(self) -> int:
+        if self.winograd:
             return memory.WINOGRAD_WORKSPACE
         return memory.DOUBLE_WORKSPACE if (self.device, self.dtype) == ("cpu", "float64") else memory.WORKSPACE
 
     def objective(self, problem: protocol.Problem, tile: tiles.Tile | None = None) -> Objective:
         """Return the problem with the network built and the targets computed."""
         memory.release(self.device)
-        takes_winograd = self._winograd and problem.is_wide and problem.pixels >= winograd.PIXELS
-        plan = self.planned(problem, tile, memory.free(self.device), self._workspace(takes_winograd))
+        self.winograd = self._takes_winograd(problem)
+        plan = self.planned(problem, tile, memory.free(self.device), self._workspace())
         problem = dataclasses.replace(problem, recipe=plan.adapted(problem.recipe))
         dtype = DTYPES[self.dtype]
         network_dtype = NETWORK_DTYPES.get(self.precision, dtype)
@@ -102,7 +104,7 @@ class Backend(protocol.Configured):
             network_dtype=network_dtype,
             device=device,
             recorded=recorded,
-            winograd=takes_winograd,
+            winograd=self.winograd,
         )
 
     def ran_out_of_memory(self, error: BaseException) -> bool:

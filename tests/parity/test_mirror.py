@@ -61,7 +61,14 @@ ALLOWED = {
         "CompiledMaximum.call",
     },
     # torch has the whole algorithm in NNPACK; in TensorFlow it is written out, around a layer of Keras'.
-    "winograd.py": {"is_available", "Convolution", "Convolution.set_weights", "Convolution.call", "transformed"},
+    "winograd.py": {
+        "is_available",
+        "is_faster",
+        "Convolution",
+        "Convolution.set_weights",
+        "Convolution.call",
+        "transformed",
+    },
     "memory.py": {"with_gradient"},  # what torch.autograd.Function does without keeping anything
     "objective.py": {"Recorded", "Objective.loss_and_gradient"},  # TensorFlow's is an attribute, a tf.function
 }

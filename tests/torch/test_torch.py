@@ -18,7 +18,7 @@ import nst_torch  # noqa: E402
 from nst_spec import backend as backends  # noqa: E402
 from nst_spec import generator, recipe, vgg19, weights  # noqa: E402
 from nst_spec.recipe import Pooling  # noqa: E402
-from nst_torch import losses, memory, network, optimizers  # noqa: E402
+from nst_torch import backend, losses, memory, network, optimizers, winograd  # noqa: E402
 from tests.conftest import make_problem, quartic_gradient, relative  # noqa: E402
 
 
@@ -247,6 +247,31 @@ def test_a_sum_over_many_positions_keeps_float32s_digits(layout):
     assert relative(losses.gram(features, 1.0), flat @ flat.T) <= 1e-7
 
 
+@pytest.mark.parametrize(("ours", "theirs", "faster"), [([9, 2, 9], [5, 3, 5], True), ([2, 9, 3], [8, 1, 8], False)])
+def test_winograds_algorithm_is_timed_beside_a_plain_convolution(ours, theirs, faster, monkeypatch):
+    clock = [0]
+
+    def lasting(*ticks):
+        left = iter(ticks)
+        return lambda *_, **__: clock.append(clock[-1] + next(left))
+
+    monkeypatch.setattr(winograd, "convolution", lasting(*ours))
+    monkeypatch.setattr(winograd.functional, "conv2d", lasting(*theirs))
+    monkeypatch.setattr(winograd.time, "perf_counter", lambda: clock[-1])
+    assert winograd.is_faster.__wrapped__() is faster
+
+
+@pytest.mark.parametrize("is_faster", [True, False])
+def test_winograds_algorithm_is_taken_where_it_is_faster(is_faster, monkeypatch):
+    monkeypatch.setattr(winograd, "is_available", lambda: True)
+    monkeypatch.setattr(winograd, "is_faster", lambda: is_faster)
+    monkeypatch.setattr(backend, "Objective", lambda *_, **options: options["winograd"])
+    images = [np.zeros((256, 256, 3), np.float32)] * 2
+    taps = {"content.taps": "relu1_2", "style.taps": "relu1_1"}
+    problem = make_problem("default", weights.random_weights((64,)), *images, dtype="float32", **taps)
+    assert backends.load("torch", device="cpu", fast=True).objective(problem) is is_faster
+
+
 def test_only_what_follows_the_first_convolution_takes_winograds_algorithm():
     built = build(weights.random_weights((8,)).arrays, ["relu1_2"], winograd=True)
     assert [built.layers[name].winograd for name in ("conv1_1", "conv1_2")] == [False, True]
@@ -285,7 +310,7 @@ def test_what_allocators_say_is_known(text, short):
 
 @pytest.mark.parametrize(("dtype", "expected"), [("float32", memory.WORKSPACE), ("float64", memory.DOUBLE_WORKSPACE)])
 def test_a_cpu_is_planned_to_lay_out_windows_in_float64_alone(dtype, expected):
-    assert backends.load("torch", device="cpu", dtype=dtype)._workspace(takes_winograd=False) == expected
+    assert backends.load("torch", device="cpu", dtype=dtype)._workspace() == expected
 
 
 @pytest.mark.parametrize("theirs", [None, ":16:8"])
