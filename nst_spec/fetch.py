@@ -45,6 +45,14 @@ def matches(path: Path, published: str) -> bool:
     return bool(pooch.file_hash(path, alg=_ALGORITHMS[kind]).startswith(expected))
 
 
+def check_published(path: Path, published: str, ways_on: str = "") -> None:
+    """Raise NstError where a file has not the hash its publisher vouches for, with the ways on at the message's end."""
+    if not matches(path, published):
+        raise NstError(
+            f"{path}: does not have its publisher's hash, {published} (SHA-256 {sha256_of_file(path)}){ways_on}"
+        )
+
+
 def sha256_of_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal: what `sha256sum` prints."""
     return str(pooch.file_hash(path))
@@ -123,14 +131,13 @@ def check(path: Path, published: str) -> str:
     """
     sha256 = sha256_of_file(path)
     pin = _pin_of(path)
-    ways_on = "delete it and fetch it again"
+    ways_on = "; delete it and fetch it again"
     if pin.exists():
         pinned = pin.read_text(encoding="utf-8", errors="replace").partition(" ")[0].strip()
         if sha256 != pinned:
-            raise NstError(f"{path}: has changed: SHA-256 {sha256}, but {pinned!r} is pinned in {pin}; {ways_on}")
-    elif not matches(path, published):
-        raise NstError(f"{path}: does not have its publisher's hash, {published} (SHA-256 {sha256}); {ways_on}")
+            raise NstError(f"{path}: has changed: SHA-256 {sha256}, but {pinned!r} is pinned in {pin}{ways_on}")
     else:
+        check_published(path, published, ways_on)
         _pin(path, sha256)
     return sha256
 

@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 
 from nst_spec import generator, vgg19, weight_files
 from nst_spec.errors import NstError, not_accepted
-from nst_spec.fetch import FetchError, cache_directory, check, download, is_offline, matches, sha256_of_file
+from nst_spec.fetch import (
+    FetchError,
+    cache_directory,
+    check,
+    check_published,
+    download,
+    is_offline,
+    matches,
+    sha256_of_file,
+)
 from nst_spec.messages import Say, to_stderr
 from nst_spec.preprocessing import SPACES, space_named
 
@@ -243,13 +252,15 @@ def verify(name_or_path: str) -> str:
         check_name(name_or_path)
         file = Path(name_or_path)
         weight_files.read(file)
-        _check_published(file, next((info for info in SETS.values() if info.file == file.name), None))
+        for known in SETS.values():
+            if known.file == file.name:
+                check_published(file, known.hash)
         return sha256_of_file(file)
     if not info.file:
         return _load_set(info, True, to_stderr).sha256
     if not _target(info).is_file():
         raise NstError(f"{_target(info)}: not in the cache yet; fetch it with `nst weights fetch {info.name}`")
-    _check_published(_target(info), info)
+    check_published(_target(info), info.hash)
     return check(_target(info), info.hash) if info.url else sha256_of_file(_target(info))
 
 
@@ -357,8 +368,3 @@ def _read_file(file: Path) -> tuple[Mapping[str, NDArray[np.float32]], str | Non
             if same_format and (info.file == file.name or matches(file, info.hash)):
                 preprocessing = info.preprocessing
     return arrays, preprocessing
-
-
-def _check_published(file: Path, info: SetInfo | None) -> None:
-    if info is not None and not matches(file, info.hash):
-        raise NstError(f"{file}: does not have its publisher's hash, {info.hash} (SHA-256 {sha256_of_file(file)})")
