@@ -228,7 +228,7 @@ def _run(a: Trace, b: Trace, where: str) -> str | None:
 
 def _move(trace: Trace, step: int) -> Array:
     # A run starts with the margin that its images are without.
-    margin, start = trace.header.recipe["size"].get("margin", 0), trace.arrays["run/image/0"]
+    margin, start = trace.header.recipe["size"]["margin"], trace.arrays["run/image/0"]
     height, width = start.shape[:2]
     inner = start[margin : height - margin, margin : width - margin]
     return trace.arrays[f"run/image/{step}"].astype(np.float64) - inner

@@ -50,7 +50,7 @@ def record(
     Raises NstError when an image is too small.
     """
     backend = cast(Backend, _Keeping(backend))
-    stage = run.plan(recipe, inputs.content, inputs.style)[-1]
+    stage = run.stages_of(recipe, inputs.content, inputs.style)[-1]
     problem = run.problem_at(stage, recipe, inputs, backend.dtype)
     nudges = CLOSER_LOOK if closer else 1
     # As many nudges, as many seeds: a second look judges another image.
@@ -182,7 +182,7 @@ def _energy(values: Array) -> float:
 
 
 def _runs(backend: Backend, recipe: Recipe, inputs: Inputs, every: int, nudges: int) -> dict[str, Array]:
-    stage = run.plan(recipe, inputs.content, inputs.style)[0]
+    stage = run.stages_of(recipe, inputs.content, inputs.style)[0]
     first = run.problem_at(stage, recipe, inputs, backend.dtype)
     start = run.initial_image(recipe, inputs, first, stage).astype(backend.dtype)
     found = {f"run/{name}": array for name, array in _one_run(backend, recipe, inputs, every, start, None).items()}

@@ -162,7 +162,7 @@ def prepare(
     start = None
     if resolved.init.kind == "file" and start_source is not None:
         start = images.read(start_source, allow_large=allow_large, warn=warn)
-    run.plan(resolved, content_picture, style_picture)
+    run.stages_of(resolved, content_picture, style_picture)
     loaded_backend = backends.load(
         backend,
         device=device,
@@ -247,7 +247,7 @@ def evaluate(
     reading = {name: overrides[name] for name in ("allow_large", "warn") if name in overrides}
     picture = None if image is None else images.read(image, **reading)
     prepared = prepare(content, style, backend, recipe, **overrides)
-    finest = run.plan(prepared.recipe, prepared.inputs.content, prepared.inputs.style)[-1]
+    finest = run.stages_of(prepared.recipe, prepared.inputs.content, prepared.inputs.style)[-1]
     # No step is taken, so no memory is wanted for an optimiser.
     stepless = recipes.override(prepared.recipe, {"steps": 0})
     problem = run.problem_at(finest, stepless, prepared.inputs, prepared.backend.dtype)

@@ -175,10 +175,10 @@ def _paint(
     from nst.api import paint
     from nst.progress import Display, Interrupt, Saver
     from nst_spec import images
-    from nst_spec.run import ON_REQUEST, plan
+    from nst_spec.run import ON_REQUEST, stages_of
 
     exempt_from_collection()
-    finest = plan(prepared.recipe, prepared.inputs.content, prepared.inputs.style)[-1]
+    finest = stages_of(prepared.recipe, prepared.inputs.content, prepared.inputs.style)[-1]
     images.check_fits(output, *finest.content_size, force=force)
     saver = Saver(output, save_every, prepared, to_stderr, bits=bits, force=force)
     inputs = [source, *files_of(prepared.inputs)]

@@ -120,7 +120,7 @@ class Stage:
         return image[self.margin : -self.margin, self.margin : -self.margin] if self.margin else image
 
 
-def plan(recipe: Recipe, content: images.Picture, style: images.Picture) -> tuple[Stage, ...]:
+def stages_of(recipe: Recipe, content: images.Picture, style: images.Picture) -> tuple[Stage, ...]:
     """Return the scales that are run, coarsest first.
 
     A scale at which an image would be too small for the deepest tap is passed over; the next one takes its steps. So
@@ -213,7 +213,7 @@ def run(
     image: Image | None = None
     stopped = None
     used = Plan()
-    stages = plan(recipe, inputs.content, inputs.style)
+    stages = stages_of(recipe, inputs.content, inputs.style)
     steps = sum(stage.steps for stage in stages)
     work = sum(stage.steps * math.prod(stage.canvas_size) for stage in stages)
     work_done = 0

@@ -12,7 +12,7 @@ from tests.conftest import smooth_image
 
 def test_a_trace_holds_what_the_backend_computes(trace, inputs):
     chosen = recipe.override(recipe.load("default"), {"size.pixels": 32, "steps": 6})
-    problem = run.problem_at(run.plan(chosen, inputs.content, inputs.style)[-1], chosen, inputs, "float64")
+    problem = run.problem_at(run.stages_of(chosen, inputs.content, inputs.style)[-1], chosen, inputs, "float64")
     objective = reference.Objective(problem)
     image = trace.arrays["image"]
     evaluation, passes = objective.evaluate(image), objective.passes(image)

@@ -125,7 +125,7 @@ def test_targets_that_do_not_fit_are_computed_in_tiles(backend_name, device, inp
 def test_what_the_plan_changes_is_said_and_holds(backend_name, device, inputs, monkeypatch, eager):
     monkeypatch.setattr(importlib.import_module(f"nst_{backend_name}.memory"), "free", lambda device: 2**20)
     chosen = quick(**{"optimizer.kind": "lbfgs"})
-    [stage] = run.plan(chosen, inputs.content, inputs.style)
+    [stage] = run.stages_of(chosen, inputs.content, inputs.style)
     problem = run.problem_at(stage, chosen, inputs, "float32")
     said, heard = [], []
     backend = backends.load(backend_name, device=device)
@@ -175,7 +175,7 @@ def test_a_history_too_long_for_memory_is_halved(
 
 def test_a_history_that_was_cleared_cannot_be_cut_down(backend_name, device, failing, inputs):
     chosen = quick(**{"optimizer.kind": "lbfgs"})
-    [stage] = run.plan(chosen, inputs.content, inputs.style)
+    [stage] = run.stages_of(chosen, inputs.content, inputs.style)
     problem = run.problem_at(stage, chosen, inputs, "float64")
     backend = backends.load(backend_name, device=device, dtype="float64")
     descent = FrugalDescent(backend, problem, problem.content, say=print, warn=print)

@@ -35,7 +35,7 @@ def test_a_guarded_lbfgs_never_ends_worse_than_it_began(backend, inputs):
     assert outcome.stopped is None
     assert len(totals) == 30
     # The picture is the one that the lowest loss was computed on.
-    problem = run.problem_at(run.plan(wild, inputs.content, inputs.style)[-1], wild, inputs, "float32")
+    problem = run.problem_at(run.stages_of(wild, inputs.content, inputs.style)[-1], wild, inputs, "float32")
     judged = backend("float32").objective(problem).evaluate(outcome.image).losses.total
     assert judged == pytest.approx(min(totals), rel=1e-4)
 

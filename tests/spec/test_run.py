@@ -121,7 +121,7 @@ def test_a_larger_picture_takes_more_scales(pixels, sides):
     chosen = recipe.override(
         recipe.load("default"), {"scales": [*scales, {"fraction": 1.0, "steps": 2}], "size.pixels": pixels}
     )
-    stages = run.plan(chosen, picture(1, height=40, width=40), picture(2))
+    stages = run.stages_of(chosen, picture(1, height=40, width=40), picture(2))
     assert [stage.content_size[0] for stage in stages] == sides
     assert [stage.steps for stage in stages] == [5] * (len(sides) - 2) + [3, 2]
     assert chosen.steps == sum(stage.steps for stage in stages)
@@ -137,9 +137,9 @@ def test_a_scale_too_small_for_the_deepest_tap_leaves_its_steps_to_the_next():
     scales = [{"fraction": 0.25, "steps": 5}, {"fraction": 0.5, "steps": 3}, {"fraction": 1.0, "steps": 2}]
     wide = picture(1, height=20, width=80)
     chosen = recipe.override(recipe.load("default"), {"scales": scales, "size.pixels": 80})
-    stages = run.plan(chosen, wide, picture(2))
+    stages = run.stages_of(chosen, wide, picture(2))
     assert [(stage.steps, stage.content_size) for stage in stages] == [(10, (80, 20))]
-    stages = run.plan(recipe.override(chosen, {"size.pixels": 128}), wide, picture(2))
+    stages = run.stages_of(recipe.override(chosen, {"size.pixels": 128}), wide, picture(2))
     assert [(stage.steps, stage.content_size) for stage in stages] == [(8, (64, 16)), (2, (128, 32))]
 
 
@@ -289,8 +289,8 @@ def test_a_margin_is_painted_and_cut_off(inputs):
     """The canvas is the content image with its reflection around it; the picture and those on the way are without."""
     plain = recipe.override(recipe.load("udacity2018"), {"size.pixels": 32, "steps": 2})
     chosen = recipe.override(plain, {"size.margin": 5})
-    [stage] = run.plan(chosen, inputs.content, inputs.style)
-    [bare] = run.plan(plain, inputs.content, inputs.style)
+    [stage] = run.stages_of(chosen, inputs.content, inputs.style)
+    [bare] = run.stages_of(plain, inputs.content, inputs.style)
     content = run.problem_at(stage, chosen, inputs, "float64").content
     inner = run.problem_at(bare, plain, inputs, "float64").content
     assert content.shape[:2] == tuple(side + 10 for side in inner.shape[:2])
