@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -65,6 +65,22 @@ class Layer(Part):
     style_term: Measure | None = None
 
 
+QUANTITIES = {
+    "output": "output of",
+    "target": "target Gram matrix of",
+    "gram": "Gram matrix of",
+    "content_term": "content term of",
+    "style_term": "style term of",
+}
+"""What is called out at a layer, in the order of computation: its field of a Layer, and First's name for it."""
+
+
+def limit_of(layers: Sequence[Layer], field: str) -> float | None:
+    """Return the limit of one of QUANTITIES, the same for all layers; None where no layer has it."""
+    measures = (getattr(layer, field) for layer in layers)
+    return next((measure.limit for measure in measures if measure), None)
+
+
 class Step(Part):
     """A step of both runs: how far apart the images are, how far each from its own nudged run, and the ratio of these.
 
@@ -102,8 +118,7 @@ class First(Part):
     step: int | None = None
 
     def __str__(self) -> str:
-        where = f"{self.quantity} {self.where}".strip()
-        return f"{where}: {self.measure.text}, limit {limit_text(self.measure.limit)}"
+        return f"{self.quantity} {self.where}: {self.measure.text}, limit {limit_text(self.measure.limit)}"
 
 
 class Comparison(Part):
@@ -125,6 +140,12 @@ class Comparison(Part):
     first: First | None
     hint: str | None
     ok: bool
+
+    @property
+    def why_not_judged(self) -> str:
+        """Why a run is shown and not judged."""
+        in_full = self.profile == self.sides[1].dtype
+        return "too short, or lost at once" if in_full else "the precision is too low"
 
 
 class Result(Part):
@@ -232,7 +253,7 @@ def wants_closer_look(comparison: Comparison) -> bool:
     if first is None or comparison.profile != comparison.sides[1].dtype:
         return False
     loosened = first.measure.limit == TOLERANCES.limit(comparison.profile, "flipped-gradient")
-    return first.step is not None or (first.quantity == "gradient by" and comparison.flips > 0 and loosened)
+    return first.step is not None or (first.quantity == "gradient by" and loosened)
 
 
 def _measure(error: float | None, profile: str, quantity: Quantity) -> Measure:
@@ -281,11 +302,14 @@ def _of_layer(a: Trace, b: Trace, kind: str, layer: str) -> float | None:
     # Mean and deviation of the whole map tell what the samples may miss; both are judged beside the map's own size.
     ours, theirs = (trace.arrays[f"facts/{kind}/{layer}"] for trace in (a, b))
     size = float(np.hypot(theirs[0], theirs[1]))
-    errors = (
-        of_values,
-        *(finite_or_none(_over(abs(float(x - y)), size)) for x, y in zip(ours[:2], theirs[:2], strict=True)),
-    )
-    return None if None in errors else max(error for error in errors if error is not None)
+    of_facts = (finite_or_none(_over(abs(float(x - y)), size)) for x, y in zip(ours[:2], theirs[:2], strict=True))
+    return _greatest([of_values, *of_facts])
+
+
+def _greatest(values: Sequence[float | None], default: float | None = None) -> float | None:
+    """Return the greatest value, None where one of them is not known."""
+    known = [value for value in values if value is not None]
+    return max(known, default=default) if len(known) == len(values) else None
 
 
 def _choices(a: Trace, b: Trace, layer: str) -> Choices | None:
@@ -343,14 +367,13 @@ def _trajectory(a: Trace, b: Trace, profile: str) -> Trajectory | None:
         return None
     common = sorted({int(name) for name in a.under("run/image")} & {int(name) for name in b.under("run/image")})
     steps = [_step(a, b, f"image/{step}", step) for step in common]
-    picture = _step(a, b, "result", len(b.arrays["run/loss"])) if _have_pictures(a, b) else None
+    have_pictures = all("run/result" in trace.arrays for trace in (a, b))
+    picture = _step(a, b, "result", len(b.arrays["run/loss"])) if have_pictures else None
     comparable = profile == b.header.environment.dtype
     kept = len(list(itertools.takewhile(_remembers, steps))) if comparable else 0
     late = [step for step in steps[:kept] if step.step >= TOLERANCES.first_step]
     if picture and late and kept == len(steps) and _remembers(picture):
         picture = _judged(picture, profile)
-    ratios = [step.ratio for step in late]
-    worst = None if None in ratios else max((ratio for ratio in ratios if ratio is not None), default=0.0)
     steps = [_judged(step, profile) if step in late else step for step in steps]
     ok = all(step.ok for step in (*steps, *([picture] if picture else [])))
     return Trajectory(
@@ -358,12 +381,8 @@ def _trajectory(a: Trace, b: Trace, profile: str) -> Trajectory | None:
         steps=steps,
         picture=picture,
         judged=bool(late),
-        ratio=Measure(error=worst, limit=TOLERANCES.trajectory.limit, ok=ok),
+        ratio=Measure(error=_greatest([step.ratio for step in late], 0.0), limit=TOLERANCES.trajectory.limit, ok=ok),
     )
-
-
-def _have_pictures(a: Trace, b: Trace) -> bool:
-    return all("run/result" in trace.arrays for trace in (a, b))
 
 
 def _step(a: Trace, b: Trace, name: str, step: int) -> Step:
@@ -395,9 +414,8 @@ def _judged(step: Step, dtype: str) -> Step:
 def _own_distance(trace: Trace, image: str) -> float | None:
     """Return how far a run is from its nudged ones; what N units do is counted as N times what one does."""
     nudges = {int(name.partition("/")[0]) for name in trace.under("nudged")}
-    distances = [_nudged_distance(trace, n, image) for n in nudges]
     # A nudged run that ended before this image tells nothing of how far the others might be.
-    return None if None in distances else max((d for d in distances if d is not None), default=None)
+    return _greatest([_nudged_distance(trace, n, image) for n in nudges])
 
 
 def _nudged_distance(trace: Trace, units: int, image: str) -> float | None:
@@ -415,14 +433,8 @@ def _failures(
 ) -> Iterator[First]:
     # In the order of computation: forward, the terms at each tap, the totals, backward, then the runs.
     for layer in layers:
-        at_tap = {
-            "output of": layer.output,
-            "target Gram matrix of": layer.target,
-            "Gram matrix of": layer.gram,
-            "content term of": layer.content_term,
-            "style term of": layer.style_term,
-        }
-        for quantity, measure in at_tap.items():
+        for field, quantity in QUANTITIES.items():
+            measure = getattr(layer, field)
             if measure and not measure.ok:
                 yield First(quantity=quantity, where=layer.layer, measure=measure)
     for name, measure in totals.items():

@@ -25,6 +25,7 @@ def run(python: str, arguments: Sequence[str], backend: str, say: Say) -> None:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
+            errors="replace",
             env=environment(),
         )
     except OSError as error:

@@ -12,7 +12,6 @@ from compare.trace import Array, Environment, Header, Trace, sample
 from nst_spec import generator, images, reference, run, tiles
 from nst_spec import recipe as recipes
 from nst_spec.backend import Backend, Evaluation, Image, Objective, Passes, Problem
-from nst_spec.errors import NstError
 from nst_spec.images.records import in_utf8
 from nst_spec.recipe import Pooling, Recipe
 from nst_spec.run import Inputs, Progress
@@ -212,7 +211,7 @@ def _one_run(
 
     try:
         outcome = run.run(backend, recipe, inputs, keep, disturb)
-    except NstError:
-        # The first loss is not finite. What was judged before says where that begins.
+    except run.NoPictureError:
+        # What was judged before says where that begins.
         return arrays | {"loss": np.zeros(0)}
     return arrays | {"loss": np.array([step.total for step in outcome.losses]), "result": outcome.image}

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
-from compare.diff import Comparison, First, Layer, Result, Trajectory, limit_text
+from compare.diff import QUANTITIES, Comparison, First, Layer, Result, Trajectory, limit_of, limit_text
 from compare.tolerances import TOLERANCES
 from compare.trace import Array, Environment, Trace
-from nst_spec import images
+from nst_spec import files, images
 from nst_spec.errors import NstError, install, reason
 
 if TYPE_CHECKING:
@@ -35,13 +35,14 @@ class Column(NamedTuple):
     quantity: str
 
 
-COLUMNS = (
-    Column("output", "output", "output of"),
-    Column("gram", "Gram matrix", "Gram matrix of"),
-    Column("target", "style image’s Gram matrix", "target Gram matrix of"),
-    Column("content_term", "content term", "content term of"),
-    Column("style_term", "style term", "style term of"),
-)
+HEADINGS = {
+    "output": "output",
+    "gram": "Gram matrix",
+    "target": "style image’s Gram matrix",
+    "content_term": "content term",
+    "style_term": "style term",
+}
+COLUMNS = tuple(Column(field, heading, QUANTITIES[field]) for field, heading in HEADINGS.items())
 SLOPE = Column("slope", "gradient by the layer", "gradient by")
 """The one kind of error whose limit depends on the layer."""
 
@@ -63,7 +64,8 @@ def write(path: Path, result: Result, traces: Sequence[tuple[Trace, Trace]]) -> 
     sections = [_section(number, *pair) for number, pair in enumerate(sorted(pairs, key=_failing_first), start=1)]
     page = _render(result=result, sections=sections, facts=_merged([section["facts"] for section in sections]))
     try:
-        path.write_text(page, encoding="utf-8")
+        with files.whole(path) as part:
+            part.write_text(page, encoding="utf-8")
     except OSError as error:
         raise NstError(f"{path}: cannot be written ({reason(error)})") from error
 
@@ -114,7 +116,7 @@ def _section(number: int, comparison: Comparison, traces: tuple[Trace, Trace]) -
         "comparison": comparison,
         "names": names,
         "facts": _facts(comparison),
-        "columns": [(column, _limit_of(column, comparison.layers)) for column in COLUMNS],
+        "columns": [(column, limit_of(comparison.layers, column.field)) for column in COLUMNS],
         "slope": SLOPE,
         "slope_limits": [TOLERANCES.limit(comparison.profile, kind) for kind in ("gradient", "flipped-gradient")],
         "totals": {TOTALS.get(name, name): measure for name, measure in comparison.totals.items()}
@@ -146,11 +148,6 @@ def _facts(comparison: Comparison) -> dict[str, str]:
 def _merged(facts: Sequence[dict[str, str]]) -> dict[str, list[str]]:
     """Return every fact's values, each once."""
     return {name: list(dict.fromkeys(other[name] for other in facts)) for each in facts[:1] for name in each}
-
-
-def _limit_of(column: Column, layers: Sequence[Layer]) -> float | None:
-    measures = [getattr(layer, column.field) for layer in layers]
-    return next((measure.limit for measure in measures if measure), None)
 
 
 def _environment(sides: tuple[Environment, Environment]) -> dict[str, tuple[Any, Any]]:

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from compare import terminal
-from compare.diff import Comparison, Layer, Measure, Result, limit_text
+from compare.diff import Comparison, Layer, Measure, Result, limit_of, limit_text
 from compare.tolerances import TOLERANCES
 
 
@@ -66,10 +66,9 @@ def _show_whole(console: Console, comparison: Comparison, all_layers: bool) -> N
     )
     run = comparison.trajectory
     if run and not run.judged:
-        why = (
-            "too short, or lost at once" if comparison.profile == comparison.sides[1].dtype else "different precisions"
+        console.print(
+            f"run of {len(run.losses[0])} steps: not judged ({comparison.why_not_judged})", soft_wrap=True, markup=False
         )
-        console.print(f"run of {len(run.losses[0])} steps: not judged ({why})", soft_wrap=True, markup=False)
     if run and run.judged:
         console.print(
             _judged(
@@ -96,8 +95,8 @@ def _table(comparison: Comparison, all_layers: bool) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in ("layer", *COLUMNS.values(), "gradient", "limit", "choices that differ"):
         table.add_column(name, justify="left" if name == "layer" else "right", no_wrap=True)
-    limits = {field: _limit(comparison, field) for field in COLUMNS}
-    table.add_row("limit", *limits.values(), style="dim")
+    limits = [limit_of(comparison.layers, field) for field in COLUMNS]
+    table.add_row("limit", *("" if limit is None else limit_text(limit) for limit in limits), style="dim")
     for layer in comparison.layers:
         measures = [getattr(layer, field) for field in COLUMNS]
         is_tap = any(measures[1:])
@@ -107,11 +106,6 @@ def _table(comparison: Comparison, all_layers: bool) -> Table:
                 layer.layer, *map(_cell, measures), _cell(layer.slope), limit_text(layer.slope.limit), _choices(layer)
             )
     return table
-
-
-def _limit(comparison: Comparison, field: str) -> str:
-    measures = [getattr(layer, field) for layer in comparison.layers]
-    return next((limit_text(measure.limit) for measure in measures if measure), "")
 
 
 def _cell(measure: Measure | None) -> Text:

@@ -39,7 +39,6 @@ from nst_spec import recipe as recipes
 from nst_spec.errors import NstError, first_problem
 from nst_spec.losses import Shape
 
-FORMAT: Literal[1] = 1
 METADATA_KEY = "nst-trace"
 OF_A_RUN = re.compile(r"(run|nudged/\d+)/(loss|result|image/\d+)")
 """The names of the arrays of runs."""
@@ -88,7 +87,7 @@ class Header(Part):
     `content_size` is that of the canvas, the recipe's margin included.
     """
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     environment: Environment
     recipe: recipes.Record
     weights: Weights

@@ -12,7 +12,7 @@ from PIL import Image
 import nst
 from nst.options import to_settings
 from nst_spec import backend as backends
-from nst_spec import images, run
+from nst_spec import heap, images, run
 from nst_spec import recipe as recipes
 from nst_spec import weights as weight_sets
 from nst_spec.backend import Evaluation, Settings, finite_or_none
@@ -131,7 +131,7 @@ def prepare(
 ) -> Prepared:
     """Resolve everything that a run needs, the cheapest checks first.
 
-    `content`, `style`: a path, a PIL image, or an array (H, W, 3), uint8 or floating in [0, 1].
+    `content`, `style`: what nst_spec.images.read takes: a path, a PIL image or an array.
     `backend`: "torch", "tf" or "reference"; None is torch if it is installed, else tf.
     `recipe`: a name (`nst recipes`), a TOML file, or a Recipe.
     `weights`: a weight set's name or file instead of the recipe's; `device`: auto, cpu, cuda or mps;
@@ -207,7 +207,14 @@ def stylize(
 
 def paint(prepared: Prepared, on_step: OnStep | None = None) -> Result:
     """Run what `prepare` returned."""
-    outcome = run.run(prepared.backend, prepared.recipe, prepared.inputs, on_step, say=prepared.say, warn=prepared.warn)
+    try:
+        outcome = run.run(
+            prepared.backend, prepared.recipe, prepared.inputs, on_step, say=prepared.say, warn=prepared.warn
+        )
+    finally:
+        # A fast run keeps what it frees; the program around it wants that back.
+        heap.keep(False)
+        heap.give_back()
     height, width = outcome.image.shape[:2]
     record = prepared.record() | {
         "width": width,

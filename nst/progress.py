@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +34,7 @@ class Display:
         self.steps = prepared.recipe.steps
         self.weights = prepared.recipe.term_weights
         self.bar: Any = None
-        self.first: tuple[float, Progress] | None = None
+        self.first: tuple[float, int, float] | None = None
         backend, weights = prepared.backend, prepared.inputs.weights
         self.say(
             f"recipe {prepared.recipe.name}, {backend.name} on {backend.device}, weights {weights.name}, "
@@ -61,12 +62,12 @@ class Display:
     def _speed(self, progress: Progress) -> str:
         # The first step has the network's making before it, which says nothing of the others.
         if self.first is None:
-            self.first = time.perf_counter(), progress
+            self.first = time.perf_counter(), progress.step, progress.work
             return ""
-        started, first = self.first
+        started, step, work = self.first
         elapsed = time.perf_counter() - started
-        speed = (progress.step - first.step) / elapsed
-        left = elapsed / (progress.work - first.work) * (1 - progress.work)
+        speed = (progress.step - step) / elapsed
+        left = elapsed / (progress.work - work) * (1 - progress.work)
         return f", {left:.0f} s left, {speed:.2g} steps/s"
 
     def __enter__(self) -> Self:
@@ -110,16 +111,13 @@ class Saver:
         if self.every and progress.step % self.every == 0:
             image = progress.image()
             if np.isfinite(image).all():
-                size = {"width": progress.width, "height": progress.height}
-                record = (
-                    self.prepared.record()
-                    | size
-                    | {
-                        "steps": progress.step,
-                        "stopped": ON_THE_WAY,
-                        "bits": self.bits,
-                    }
-                )
+                record = self.prepared.record() | {
+                    "width": progress.width,
+                    "height": progress.height,
+                    "steps": progress.step,
+                    "stopped": ON_THE_WAY,
+                    "bits": self.bits,
+                }
                 try:
                     images.write(self.path(progress.step), image, record, bits=self.bits, force=self.force)
                 except NstError as error:
@@ -136,7 +134,9 @@ class Interrupt:
         self.requested = False
 
     def __enter__(self) -> Self:
-        self.before = {number: signal.signal(number, self._request) for number in self.SIGNALS}
+        # Python lets the main thread alone choose what a signal does.
+        is_main = threading.current_thread() is threading.main_thread()
+        self.before = {number: signal.signal(number, self._request) for number in self.SIGNALS if is_main}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

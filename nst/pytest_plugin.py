@@ -37,7 +37,7 @@ def _compare(content: str | Path, style: str | Path, **options: object) -> "Resu
 
     pictures = as_argument(content), as_argument(style)
     command = [sys.executable, *MODULE, "compare", *pictures, *as_typed(options), "--json", "--quiet"]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, errors="replace", check=False)
     if not done.stdout:
         pytest.fail(f"nst compare could not run: {done.stderr.strip()}")
     result = Result.model_validate_json(done.stdout)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from nst.api import Judgement
-from nst_spec import weights
+from nst_spec import files, weights
 from nst_spec.backend import Evaluation, finite_or_none
 from nst_spec.errors import NstError, reason
 from nst_spec.recipe import Recipe, by_key
@@ -68,7 +68,7 @@ def save_arrays(path: Path, evaluation: Evaluation) -> None:
     arrays = {f"gram/{tap}": gram for tap, gram in evaluation.grams.items()}
     arrays |= {f"target/{tap}": target for tap, target in evaluation.targets.items()}
     try:
-        with path.open("wb") as file:
+        with files.whole(path) as part, part.open("wb") as file:
             np.savez(file, **arrays, gradient=evaluation.gradient)  # type: ignore[arg-type]
     except OSError as error:
         raise NstError(f"{path}: {reason(error)}") from error

@@ -66,6 +66,7 @@ class Record(BaseModel):
     inputs: Inputs
     steps: int
     tile: int | None = None
+    history: int | None = None
     stopped: str | None = None
     bits: Literal[8, 16] = DEFAULT_BITS
 
@@ -99,6 +100,12 @@ def prepare_again(
     given = {"content": content, "style": style, "start": start}
     found = {role: _find(picture, role, entry, given[role]) for role, entry in named.items() if entry}
     as_computed = record.backend.arithmetic | ({} if record.tile is None else {"tile": record.tile})
+    settings: dict[str, Any] = {"init.file": found["start"]} if "start" in found else {}
+    if record.history is not None:
+        settings["optimizer.history"] = record.history
+        options["warn"](
+            f"{picture.name}: memory cut L-BFGS down to {record.history} pairs; it keeps no more here, at any scale"
+        )
     weights = weights or (record.weights.name if record.weights.name in SETS else None)
     prepared = api.prepare(
         found["content"],
@@ -106,7 +113,7 @@ def prepare_again(
         backend or record.backend.name,
         recipe,
         weights=weights or str(_find(picture, "weights", record.weights, None)),
-        settings={"init.file": found["start"]} if "start" in found else {},
+        settings=settings,
         device=device or record.backend.device,
         **{**as_computed, **options},
     )

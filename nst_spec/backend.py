@@ -375,18 +375,13 @@ def choose_precision(requested: str, device: str, dtype: str, multiplies_bf16: C
     """
     if requested == AUTO:
         requested = "bf16" if dtype == "float32" and multiplies_bf16(device) else "fp32"
-    check_precision(device, dtype, requested)
-    return cast(Precision, requested)
-
-
-def check_precision(device: str, dtype: str, precision: str) -> None:
-    """Raise NstError where the device cannot compute as it is asked to, naming what would do."""
     if device == "mps" and dtype == "float64":
         raise NstError("device mps computes in float32 alone; use --dtype float32 or --device cpu")
-    if precision == "tf32" and device != "cuda":
+    if requested == "tf32" and device != "cuda":
         raise NstError(f"precision tf32: expected device cuda, received {device}; use --precision fp32")
-    if precision != "fp32" and dtype != "float32":
-        raise NstError(f"precision {precision}: expected dtype float32, received {dtype}")
+    if requested != "fp32" and dtype != "float32":
+        raise NstError(f"precision {requested}: expected dtype float32, received {dtype}")
+    return cast(Precision, requested)
 
 
 def choose_device(requested: str, available: Iterable[str], *, backend: str) -> str:

@@ -11,7 +11,7 @@ import pooch
 import requests
 
 from nst_spec import files
-from nst_spec.errors import NstError
+from nst_spec.errors import NstError, reason
 from nst_spec.messages import Say
 
 REACHABLE_WITHIN = 4.0
@@ -20,8 +20,6 @@ CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 30.0
 """Seconds without a single byte after which a download has stalled."""
 CHUNK = 2**16
-
-_ALGORITHMS = {"md5": "md5", "sha256": "sha256", "sha256-prefix": "sha256"}
 
 
 class FetchError(NstError):
@@ -42,7 +40,7 @@ def is_offline() -> bool:
 def matches(path: Path, published: str) -> bool:
     """Return whether a file has the hash its publisher vouches for: "md5:...", "sha256:..." or "sha256-prefix:..."."""
     kind, _, expected = published.partition(":")
-    return bool(pooch.file_hash(path, alg=_ALGORITHMS[kind]).startswith(expected))
+    return bool(pooch.file_hash(path, alg=kind.removesuffix("-prefix")).startswith(expected))
 
 
 def check_published(path: Path, published: str, ways_on: str = "") -> None:
@@ -95,11 +93,11 @@ def download(url: str, target: Path, size: int, published: str, say: Say) -> Non
     Raises:
         FetchError: what went wrong; neither `target` nor any part of a file is left behind.
     """
-    if reason := unreachable(url):
-        raise FetchError(f"the host cannot be reached: {reason}")
+    if silence := unreachable(url):
+        raise FetchError(f"the host cannot be reached: {silence}")
     say(f"fetching {size / 1e6:.0f} MB from {url} to {target}")
     fetcher = pooch.HTTPDownloader(
-        progressbar=sys.stderr.isatty(),
+        progressbar=sys.stderr is not None and sys.stderr.isatty(),
         chunk_size=CHUNK,
         timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
         headers={"Accept-Encoding": "identity"},  # the bytes as they are: `size` and the hash are theirs
@@ -157,5 +155,4 @@ def _reason(error: Exception) -> str:
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"the server answered {error.response.status_code} {error.response.reason}"
     # requests wraps urllib3's "max retries exceeded", which says the url again; its reason is what went wrong
-    cause = getattr(error.args[0], "reason", error) if error.args else error
-    return " ".join(str(cause).split()) or type(cause).__name__
+    return reason(getattr(error.args[0], "reason", error) if error.args else error)

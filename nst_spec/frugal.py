@@ -24,7 +24,6 @@ class FrugalDescent:
         Raises NstError where the smallest tiles are too large.
         """
         self.backend, self.problem, self.say, self.warn = backend, problem, say, warn
-        self.recipe = problem.recipe
         self.tile: tiles.Tile | None = backend.tile if isinstance(backend.tile, int) else None
         self.updates = 0
         objective = self._objective(problem)
@@ -79,7 +78,7 @@ class FrugalDescent:
                 self._check(error)
             self._choose_smaller_tiles()
             # What the optimiser holds is no longer free, and must not be planned for once more.
-            stateless = recipes.override(self.recipe, {"steps": 0})
+            stateless = recipes.override(self.problem.recipe, {"steps": 0})
             self.descent.judge_by(partial(self._objective, dataclasses.replace(self.problem, recipe=stateless)))
 
     def update(self) -> None:

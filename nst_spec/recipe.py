@@ -438,14 +438,10 @@ def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
         else:
             _put(data, key, value)
     optimizer, space = data["optimizer"], data["space"]
-    if (
-        isinstance(optimizer, dict)
-        and optimizer.get("kind") == "adam"
-        and "lr" not in optimizer
-        and space in list(SPACES)
-    ):
+    without_rate = optimizer.get("kind") if isinstance(optimizer, dict) and "lr" not in optimizer else None
+    if without_rate == "adam" and space in list(SPACES):
         optimizer["lr"] = ADAM_STEP * float(affine("unit", space).scale.mean())
-    if isinstance(optimizer, dict) and optimizer.get("kind") == "sgd" and "lr" not in optimizer:
+    if without_rate == "sgd":
         raise NstError("optimizer sgd: expected a learning rate, received none; --lr or optimizer.lr gives one")
     changed = from_dict(data, origin=recipe.name)
     if steps is not None:

@@ -78,6 +78,10 @@ class NotFiniteError(Exception):
     """A term, which it names, is infinite or not a number."""
 
 
+class NoPictureError(NstError):
+    """The very first loss is not finite."""
+
+
 class DivergedError(Exception):
     """A guarded run goes back to the same image again."""
 
@@ -207,7 +211,8 @@ def run(
     done and the image in the run's precision, before the first step of a scale and after every step, and returns the
     image to go on with. `say` and `warn` receive messages about memory and tiles.
 
-    Raises NstError when an image is too small or the very first loss is not finite, naming the image or the term.
+    Raises NstError when an image is too small or memory too short, naming the image or what needs less, and
+    NoPictureError when the very first loss is not finite, naming the term.
     """
     history: list[Losses] = []
     image: Image | None = None
@@ -245,7 +250,7 @@ def run(
         except NotFiniteError as trouble:
             stopped = f"{trouble} is not finite at step {len(history) + 1}; this is the last good image"
             if not history:
-                raise NstError(f"no picture: {trouble} is not finite at the first step") from trouble
+                raise NoPictureError(f"no picture: {trouble} is not finite at the first step") from trouble
         except DivergedError:
             stopped = f"step {len(history) + 1} explodes again from the best image, which this is; try a smaller --lr"
         image = descent.kept() if recipe.result == "best" else descent.image()

@@ -100,7 +100,7 @@ def check_size(name: str, width: int, height: int, taps: Iterable[str]) -> None:
         NstError: a side is shorter than the deepest tap needs.
     """
     deepest = vgg19.check_taps(taps)[-1]
-    smallest = vgg19.smallest_side([deepest])
+    smallest = vgg19.stride(deepest)
     if min(width, height) < smallest:
         raise NstError(
             f"{name}: {width} x {height} px is too small: it takes at least {smallest} px a side for {deepest}"

@@ -61,7 +61,6 @@ class Span:
     stop: int
     first: int
     last: int
-    at_end: bool
 
     @property
     def crop(self) -> slice:
@@ -74,8 +73,7 @@ class Span:
         `rounding` says, as in a recipe, what pooling does with an odd last position; only the image's end has one.
         """
         stride = vgg19.stride(tap)
-        stop = vgg19.map_side(tap, self.last - self.first, rounding)
-        return slice((self.start - self.first) // stride, stop if self.at_end else (self.stop - self.first) // stride)
+        return slice((self.start - self.first) // stride, vgg19.map_side(tap, self.stop - self.first, rounding))
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ def spans(length: int, side: int, margin: int) -> tuple[Span, ...]:
     cells, count = -(-length // GRID), -(-length // side)
     edges = [cells * number // count * GRID for number in range(count)] + [length]
     return tuple(
-        Span(start, stop, max(0, start - margin), min(length, stop + margin), stop == length)
+        Span(start, stop, max(0, start - margin), min(length, stop + margin))
         for start, stop in itertools.pairwise(edges)
     )
 

@@ -19,7 +19,7 @@ KERNEL_SIZE = 3
 
 def block_of(layer: str) -> int:
     """Return the block, 1 to 5, that a layer or tap such as `relu4_2` belongs to."""
-    return int(layer.removeprefix("conv").removeprefix("relu").removeprefix("pool")[0])
+    return int(layer[4])
 
 
 def rectified(convolution: str) -> str:
@@ -73,13 +73,11 @@ def layers_to(taps: Iterable[str]) -> tuple[str, ...]:
 
 
 def stride(layer: str) -> int:
-    """Return the pixels from one position of a convolution, ReLU or tap to the next (8 for relu4_2)."""
+    """Return the pixels from one position of a convolution, ReLU or tap to the next (8 for relu4_2).
+
+    An image of a shorter side has no position there.
+    """
     return int(2 ** (block_of(layer) - 1))
-
-
-def smallest_side(taps: Iterable[str]) -> int:
-    """Return the least image side in pixels at which every tap still has a position (16 for relu5_1)."""
-    return stride(check_taps(taps)[-1])
 
 
 def map_side(tap: str, side: int, rounding: str) -> int:

@@ -144,12 +144,12 @@ def load(
 
 def check_name(name_or_path: str) -> None:
     """Raise NstError unless there is a set or a file of this name; cheap, before anything slow."""
-    if not isinstance(name_or_path, str | Path):
-        raise not_accepted("weights", name_or_path, [*SETS, AUTO, "the path of a file"])
-    if name_or_path not in (*SETS, AUTO) and not os.path.exists(name_or_path):
+    if isinstance(name_or_path, str | Path):
+        if name_or_path in (*SETS, AUTO) or os.path.exists(name_or_path):
+            return
         if Path(name_or_path).suffix in weight_files.READERS:
             raise NstError(f"weights {name_or_path}: no such file")
-        raise not_accepted("weights", name_or_path, [*SETS, AUTO, "the path of a file"])
+    raise not_accepted("weights", name_or_path, [*SETS, AUTO, "the path of a file"])
 
 
 def known_as(weights: WeightSet) -> str:

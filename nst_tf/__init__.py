@@ -44,6 +44,9 @@ def importing() -> Iterator[None]:
         # PyTorch may load its compiler later, which after TensorFlow would abort the process: each carries an LLVM.
         with contextlib.suppress(ImportError):
             importlib.import_module("triton")
+    if sys.stderr is None:  # a program without a terminal may have none, and nothing to hold back
+        yield
+        return
     sys.stderr.flush()
     with tempfile.TemporaryFile() as held, contextlib.ExitStack() as stack:
         stderr = os.dup(2)

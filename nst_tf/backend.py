@@ -22,7 +22,7 @@ from nst_tf.tiles import TiledObjective
 
 NETWORK_DTYPES = {"bf16": "bfloat16"}
 """What the network computes in at a precision that is not the run's own dtype."""
-XLA_PIXELS = 192 * 192
+XLA_PIXELS = winograd.PIXELS
 """Content images of fewer pixels are done in less time than XLA takes to compile."""
 TF_DEVICES = {"cpu": "/CPU:0", "cuda": "/GPU:0", "mps": "/GPU:0"}
 

@@ -1,5 +1,6 @@
 """The Python API and what it promises beyond the command line."""
 
+import contextlib
 import importlib.util
 import json
 import sys
@@ -12,7 +13,7 @@ import nst
 from nst.cli import main
 from nst.options import RECIPE_OPTIONS
 from nst_spec import backend as backends
-from nst_spec import cpu, weights
+from nst_spec import cpu, heap, weights
 from tests.conftest import smooth_image, to_uint8
 
 
@@ -124,6 +125,20 @@ def test_an_initial_image_is_a_kind_or_a_file(quick, photo, painting):
     expected = r"init: received 'nois'; accepted: content, style, noise, an image FILE; did you mean noise\?$"
     with pytest.raises(nst.NstError, match=expected):
         nst.stylize(photo, painting, init="nois", **quick)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_program_has_its_own_way_of_keeping_memory_back_after_a_picture(fails, quick, photo, painting, monkeypatch):
+    calls = []
+    monkeypatch.setattr(heap, "keep", calls.append)
+    monkeypatch.setattr(heap, "give_back", lambda: calls.append("given back"))
+
+    def on_step(progress):
+        assert not fails, "stopped by its caller"
+
+    with pytest.raises(AssertionError, match="by its caller") if fails else contextlib.nullcontext():
+        nst.stylize(photo, painting, on_step=on_step, **quick)
+    assert calls[-2:] == [False, "given back"]
 
 
 def test_names_can_be_completed():

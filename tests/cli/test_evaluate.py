@@ -1,3 +1,4 @@
+import errno
 import json
 from pathlib import Path
 
@@ -87,6 +88,19 @@ def test_arrays_need_a_folder_and_a_name_that_says_what_they_are(name, message, 
     assert code == 2
     assert message in err
     assert not Path("new").exists()
+
+
+def test_arrays_that_cannot_be_written_leave_what_was_there(nst, arguments, monkeypatch):
+    def write(file, **arrays):
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    Path("a.npz").write_bytes(b"precious")
+    monkeypatch.setattr(np, "savez", write)
+    code, _, err = nst(*arguments, "--save-arrays", "a.npz", "--force")
+    assert code == 2
+    assert "a.npz: No space left on device" in err
+    assert {path.name: path.read_bytes() for path in Path().iterdir()} == {"a.npz": b"precious"}
 
 
 @pytest.mark.parametrize("options", [["--weights", "w.npz"], ["--recipe", "mine.toml"]], ids=lambda words: words[0])

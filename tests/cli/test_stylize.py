@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +20,7 @@ from nst import api
 from nst.cli import main
 from nst.progress import Display, Interrupt
 from nst_spec import cpu, images
+from nst_spec.run import Progress
 from tests.conftest import relative, smooth_image, to_uint8
 
 
@@ -102,6 +105,13 @@ def test_ctrl_c_and_a_wish_to_end_write_the_image_so_far(number, nst, photo, pai
     assert "of 9999 steps" in err
     assert pixels("o.png").shape == (36, 48, 3)
     assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
+
+
+def test_a_program_may_paint_in_a_thread_of_its_own(nst, photo, painting, quick):
+    with ThreadPoolExecutor() as pool:
+        done = pool.submit(main, list(map(str, [photo, painting, "-o", "o.png", "--backend", "reference", *quick])))
+    assert done.result() == 0
+    assert Path("o.png").exists()
 
 
 def test_a_second_ctrl_c_interrupts_at_once():
@@ -264,6 +274,16 @@ def test_a_rerun_rounds_as_the_api_was_asked_to(nst, photo, painting, quick, mon
     assert {name: given[name] for name in ("fast", "deterministic")} == {"fast": False, "deterministic": True}
 
 
+def test_a_rerun_keeps_as_few_pairs_of_lbfgs_as_memory_left(nst, photo, painting, quick):
+    nst(photo, painting, "-o", "out.png", "--backend", "reference", *quick)
+    images.write("out.png", pixels("out.png"), images.read_record("out.png") | {"history": 3}, force=True)
+    moved = ["--content", photo, "--style", painting, "--weights", quick[1]]
+    code, _, err = nst("rerun", "out.png", *moved)
+    assert code == 0
+    assert "out.png: memory cut L-BFGS down to 3 pairs" in err
+    assert images.read_record("out-rerun.png")["recipe"]["optimizer"]["history"] == 3
+
+
 def test_a_rerun_takes_the_file_that_it_was_among_those_of_its_name(nst, photo, painting, quick):
     nst(photo, painting, "-o", "out.png", "--backend", "reference", *quick)
     Path("elsewhere").mkdir()
@@ -309,6 +329,17 @@ def test_time_and_speed_are_those_of_the_work_since_the_first_step(monkeypatch):
     display.first = None
     assert display._speed(SimpleNamespace(step=1, work=0.2)) == ""
     assert display._speed(SimpleNamespace(step=3, work=0.4)) == ", 12 s left, 0.5 steps/s"
+
+
+def test_no_step_is_held_by_what_shows_it(monkeypatch):
+    # A step can fetch its image, and so holds its scale's network and targets.
+    display = Display.__new__(Display)
+    display.first = None
+    step = Progress(1, 2, 1, 1, 8, 8, losses=None, work=0.2, image=lambda: None)
+    held = weakref.ref(step)
+    display._speed(step)
+    del step
+    assert held() is None
 
 
 def test_terms_are_shown_as_they_are_weighed_and_time_from_the_second_step(nst, photo, painting, quick):

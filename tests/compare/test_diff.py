@@ -279,6 +279,14 @@ def test_values_that_are_not_finite_from_the_start_are_located(inputs):
     assert [len(losses) for losses in found.trajectory.losses] == [0, 6]
 
 
+def test_why_a_run_is_not_judged_is_said_of_both_sides(trace, traced):
+    short = traced(steps=1)
+    assert diff(short, short).why_not_judged == "too short, or lost at once"
+    coarse = at(trace, precision="bf16")
+    found = diff(coarse, coarse)
+    assert (found.trajectory.judged, found.why_not_judged) == (False, "the precision is too low")
+
+
 def test_without_a_run_on_one_side_there_is_none_to_judge(trace, traced):
     assert diff(traced(runs=False), trace).trajectory is None
     assert diff(trace, traced(runs=False)).ok

@@ -46,3 +46,15 @@ def test_the_way_back_is_named_by_the_layer_it_leads_through(trace):
     assert "its slope where the input is not positive" in hint(trace, noise(0.1), "slope/conv3_1")
     assert "the slope of the terms at relu5_1" in hint(trace, noise(0.1), "slope/relu5_1")
     assert "the way back from the" in hint(trace, noise(0.1), "gradient").replace("\n", " ")
+
+
+def test_terms_that_are_all_zero_are_off_by_a_factor(trace):
+    names = [f"term/style/{tap}" for tap in trace.header.recipe["style"]["taps"]]
+    assert "every style term is off by a factor (relu1_1 0, " in diff(changed(trace, by(0.0), *names), trace).hint
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_layer_that_ought_to_be_zero_divides_by_nothing(trace):
+    found = diff(trace, changed(trace, by(0.0), "output/conv3_1", "facts/output/conv3_1"))
+    assert found.first.where == "conv3_1"
+    assert found.hint

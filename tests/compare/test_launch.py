@@ -33,6 +33,11 @@ def test_what_the_process_says_is_passed_on_without_its_name(python):
     assert said(python("echo 'nst: one' >&2; echo nothing; echo 'nst: two' >&2")) == ["one", "two"]
 
 
+def test_last_words_that_are_no_text_are_passed_on(python):
+    with pytest.raises(NstError, match="torch: \ufffd oops"):
+        said(python("printf '\\377 oops\\n' >&2; exit 3"))
+
+
 def test_it_is_asked_as_a_module_with_the_arguments(python):
     assert said(python('echo "$*" >&2'), "trace", "photo one.jpg") == ["-P -m nst trace photo one.jpg"]
 

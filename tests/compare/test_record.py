@@ -7,6 +7,7 @@ from compare.diff import diff
 from compare.record import nudged, record
 from nst_spec import backend as backends
 from nst_spec import recipe, reference, run
+from nst_spec.errors import NstError
 from tests.conftest import smooth_image
 
 
@@ -59,6 +60,15 @@ def test_every_step_is_moved_in_its_own_way(traced):
     ways = [np.sign(after - before) for before, after in itertools.pairwise([found["run/image/0"], *images])]
     for one, other in itertools.combinations(ways, 2):
         assert 0.4 < np.mean(one == other) < 0.6
+
+
+def test_a_run_for_which_memory_is_too_short_is_an_error_and_no_empty_run(traced, monkeypatch):
+    def evaluate(self):
+        raise NstError("out of memory in 32 px")
+
+    monkeypatch.setattr(run.FrugalDescent, "evaluate", evaluate)
+    with pytest.raises(NstError, match="out of memory in 32 px"):
+        traced()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -57,7 +57,7 @@ def damaged(path, kind):
     elif kind == "other format":
         save_file({"a": np.zeros(3)}, path, metadata={traces.METADATA_KEY: json.dumps({"format": 99})})
     elif kind == "header":
-        save_file({"a": np.zeros(3)}, path, metadata={traces.METADATA_KEY: json.dumps({"format": traces.FORMAT})})
+        save_file({"a": np.zeros(3)}, path, metadata={traces.METADATA_KEY: json.dumps({"format": 1})})
     elif kind == "no JSON":
         save_file({"a": np.zeros(3)}, path, metadata={traces.METADATA_KEY: "{"})
 

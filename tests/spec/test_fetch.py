@@ -136,6 +136,12 @@ def test_a_fetched_file_is_whole_and_pinned(server, publish, cache, content):
     assert weights.verify("caffe") == hashlib.sha256(content).hexdigest()
 
 
+def test_a_program_without_a_terminal_fetches_too(server, publish, cache, content, monkeypatch):
+    publish(server.url("good"))
+    monkeypatch.setattr(sys, "stderr", None)
+    assert weights.fetch("caffe").read_bytes() == content
+
+
 def test_what_is_cached_is_not_fetched_again_unless_forced(server, publish):
     publish(server.url("good"))
     said = []

@@ -25,8 +25,8 @@ def test_the_network_ends_at_the_deepest_tap():
 
 
 @pytest.mark.parametrize(("tap", "side"), [("relu1_2", 1), ("conv2_1", 2), ("relu4_2", 8), ("relu5_4", 16)])
-def test_smallest_side(tap, side):
-    assert vgg19.smallest_side(["conv1_1", tap]) == side
+def test_strides(tap, side):
+    assert vgg19.stride(tap) == side
 
 
 def test_multiply_adds_are_those_of_the_published_network():

@@ -162,6 +162,14 @@ def test_garbage_is_not_collected_during_the_import_and_as_before_after_it(enabl
         gc.enable()
 
 
+def test_a_program_without_a_terminal_can_import_it(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    imported = []
+    with nst_tf.importing():
+        imported.append(True)
+    assert imported
+
+
 def test_the_switches_are_tensorflows_own_where_it_was_there_first():
     code = """
 import os, sys
