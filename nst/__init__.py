@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     # On first use, so that `nst --help` does not wait for NumPy.
-    if name in __all__:
-        return getattr(importlib.import_module("nst.api"), name)
+    if name == "api" or name in __all__:
+        api = importlib.import_module("nst.api")
+        return api if name == "api" else getattr(api, name)
     raise AttributeError(f"module 'nst' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "api"})

@@ -194,7 +194,8 @@ def compare(
         expected = "a folder of traces, since all recipes are compared" if all_recipes else "a trace"
         raise NstError(f"--against {against}: expected {expected}")
     if report:
-        check_new(report / TRACES, force)
+        if not _is_empty(report / TRACES):  # what an interrupted comparison may leave is no trace
+            check_new(report / TRACES, force)
         if against and against.resolve().is_relative_to((report / TRACES).resolve()):
             raise NstError(f"--against {against}: this report's own traces are written anew; keep that one elsewhere")
     pythons = {name: python or sys.executable for name, python in given_pythons.items()}
@@ -222,6 +223,10 @@ def _check_report(report: Path | None, force: bool) -> None:
         html.check_installed()
         check_new(report / REPORT, force)
         make_folder(report)
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
 
 
 @contextmanager

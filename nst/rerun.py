@@ -117,11 +117,12 @@ def prepare_again(
         device=device or record.backend.device,
         **{**as_computed, **options},
     )
-    _check("weights", record.weights, prepared.inputs.weights.sha256)
+    weight_set = prepared.inputs.weights
+    _check("weights", record.weights, Path(weight_set.name).name, weight_set.sha256)
     for role in found:
         image = getattr(prepared.inputs, role)
         # A picture that came from memory is known by its pixels, whatever file they are in now.
-        _check(role, named[role], image.sha256, images.sha256_of_pixels(image.pixels))
+        _check(role, named[role], image.name, image.sha256, images.sha256_of_pixels(image.pixels))
     return prepared, record.steps
 
 
@@ -148,11 +149,11 @@ def _find(picture: Path, role: str, entry: Named, given: str | None) -> Path:
     return next((place for place in there if sha256_of_file(place) == entry.sha256), there[0])
 
 
-def _check(role: str, entry: Named | None, *received: str) -> None:
+def _check(role: str, entry: Named | None, name: str, *received: str) -> None:
     if entry and entry.sha256 not in received:
         raise NstError(
-            f"{_what(role)} {entry.name}: expected the recorded SHA-256 {entry.sha256}, received {received[0]}; "
-            f"{_way_on(role)}"
+            f"{_what(role)} {entry.name}: expected the recorded SHA-256 {entry.sha256}, received {name} with "
+            f"{received[0]}; {_way_on(role)}"
         )
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import json
+import subprocess
 import sys
 
 import numpy as np
@@ -142,7 +143,12 @@ def test_a_program_has_its_own_way_of_keeping_memory_back_after_a_picture(fails,
 
 
 def test_names_can_be_completed():
-    assert {*nst.__all__} <= {*dir(nst)}
+    assert {*nst.__all__, "api"} <= {*dir(nst)}
+
+
+def test_the_api_is_there_without_being_imported():
+    code = "import nst; print(nst.api.prepare.__name__)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "prepare\n"
 
 
 def test_a_run_may_start_from_an_image_in_memory(quick, photo, painting):

@@ -302,6 +302,7 @@ def test_the_report_lies_beside_the_traces(nst, photo, painting, narrow_file, fr
     pytest.importorskip("jinja2")
     pytest.importorskip("matplotlib")
     options = ["--weights", narrow_file, *TINY, "--backends", f"{framework},reference", "--report", "out"]
+    Path("out/traces").mkdir(parents=True)  # as an interrupted comparison leaves it
     code, _, err = nst("compare", photo, painting, *options)
     assert code == 0, err
     assert err.splitlines()[-1] == "nst: the report is out/report.html"

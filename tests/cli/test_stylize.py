@@ -296,7 +296,8 @@ def test_a_rerun_takes_the_file_that_it_was_among_those_of_its_name(nst, photo, 
     code, _, err = nst("rerun", "elsewhere/out.png", "--style", painting, "--weights", quick[1], "--force")
     assert code == 2
     assert re.search(
-        r"content image photo.png: expected .*, received \w+; --content FILE says where it is$", err.strip()
+        r"content image photo.png: expected .*, received photo.png with \w+; --content FILE says where it is$",
+        err.strip(),
     )
 
 
