@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import tempfile
-import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from nst.cli_options import (
     json_option,
     keywords,
     machine_options,
+    may_handle_signals,
     offline_option,
     output_options,
     recipe_options,
@@ -457,7 +457,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @contextmanager
 def _ended_as_interrupted() -> Iterator[None]:
     """Have a process that is asked to end (SIGTERM) clean up as at Ctrl-C, unless its program does something else."""
-    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    ours = may_handle_signals() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     if ours:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -3,6 +3,7 @@
 import functools
 import gc
 import shutil
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,19 +142,24 @@ def output_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def may_handle_signals() -> bool:
+    """Return whether this is the main thread: Python lets no other choose what a signal does."""
+    return threading.current_thread() is threading.main_thread()
+
+
 def say(quiet: bool) -> Say:
     """Return where messages go."""
     return to_nobody if quiet else to_stderr
 
 
 def check_file(path: Path, suffix: str, force: bool) -> None:
-    """Raise NstError where a file to write has another suffix or no folder, or exists and may not be replaced."""
+    """Raise NstError where a file to write has another suffix, no folder to go into, or may not replace another."""
     from nst_spec.errors import NstError
+    from nst_spec.files import check_folder
 
     if path.suffix != suffix:
         raise NstError(f"{path}: expected a name that ends in {suffix}")
-    if not path.parent.is_dir():
-        raise NstError(f"{path}: the folder {path.parent} does not exist")
+    check_folder(path)
     check_new(path, force)
 
 

@@ -2,7 +2,6 @@
 
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from tqdm import tqdm
 
+from nst.cli_options import may_handle_signals
 from nst_spec import images
 from nst_spec.errors import NstError
 from nst_spec.messages import Say, to_nobody, to_stderr
@@ -134,9 +134,8 @@ class Interrupt:
         self.requested = False
 
     def __enter__(self) -> Self:
-        # Python lets the main thread alone choose what a signal does.
-        is_main = threading.current_thread() is threading.main_thread()
-        self.before = {number: signal.signal(number, self._request) for number in self.SIGNALS if is_main}
+        numbers = self.SIGNALS if may_handle_signals() else ()
+        self.before = {number: signal.signal(number, self._request) for number in numbers}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -2,10 +2,28 @@
 
 import contextlib
 import os
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
+
+from nst_spec.errors import NstError, reason
+
+
+def check_folder(path: Path) -> None:
+    """Raise NstError, before the work, where the folder that a file is to be written into cannot take it."""
+    folder = path.parent
+    if not os.path.exists(folder):
+        raise NstError(f"{path}: the folder {folder} does not exist")
+    if not os.path.isdir(folder):
+        raise NstError(f"{path}: {folder} is not a folder")
+    try:
+        # Permissions tell only part of it: a file is made, and is gone when it is closed.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise NstError(f"{path}: the folder {folder} cannot be written to: {reason(error)}") from None
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """Pictures written: where, in which format, with what beside them."""
 
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nst_spec.errors import NstError, not_accepted, reason
-from nst_spec.files import publish
+from nst_spec.files import check_folder, publish
 from nst_spec.images import encoding
 from nst_spec.images.records import sidecar, to_json
 from nst_spec.images.resampling import resample
@@ -71,17 +70,7 @@ def check_writable(path: str | os.PathLike[str], *, bits: int = 8, force: bool) 
     if bits > most_bits(target) or bits not in encoding.DEPTHS:
         accepted = [depth for depth in encoding.DEPTHS if depth <= most_bits(target)]
         raise not_accepted(f"{target}: bits a channel (16 need a PNG or TIFF)", bits, accepted)
-    folder = target.parent
-    if not os.path.exists(folder):
-        raise NstError(f"{target}: the folder {folder} does not exist")
-    if not os.path.isdir(folder):
-        raise NstError(f"{target}: {folder} is not a folder")
-    try:
-        # Permissions tell only part of it: a file is made, and is gone when it is closed.
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise NstError(f"{target}: the folder {folder} cannot be written to: {reason(error)}") from None
+    check_folder(target)
     _check_free(target, force)
     if _format(target) not in _CARRIES_RECORD:
         _check_free(sidecar(target), force)

@@ -78,7 +78,7 @@ def test_the_arrays_are_saved(nst, arguments, narrow_weights):
     ("name", "message"),
     [
         ("a.txt", "a.txt: expected a name that ends in .npz"),
-        ("file/a.npz", "a.npz: the folder file does not exist"),
+        ("file/a.npz", "a.npz: file is not a folder"),
         ("new/a.npz", "a.npz: the folder new does not exist"),
     ],
 )
