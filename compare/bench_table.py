@@ -6,15 +6,16 @@ from rich.table import Table
 from compare import terminal
 from compare.bench_result import Change, Result, Row, Spread
 
-LEGEND = """\
-step: one evaluation and one update, median (quartiles).
-GFLOP/s: of the counted multiply-adds, each for two operations.
-of matrix: that rate, of the rate of a product of two large matrices (their side) in the same precision.
-of bare: how much of a step the same network takes alone, forward and back to the image; the limit is 100%.
-x tutorial: how many steps fit into one step of the framework's own tutorial, in float32.
-over untiled: how long a step in tiles takes, in steps without; none where the image would not fit into memory.
-peak memory: of a device; of a process, above what it held before it loaded a framework.
-Ratios are medians of the ratios within a round."""
+LEGEND = {
+    "step": "one evaluation and one update, median (quartiles).",
+    "GFLOP/s": "of the counted multiply-adds, each for two operations.",
+    "of matrix": "that rate, of the rate of a product of two large matrices (their side) in the same precision.",
+    "of bare": "how much of a step the same network takes alone, forward and back to the image; the limit is 100%.",
+    "x tutorial": "how many steps fit into one step of the framework's own tutorial, in float32.",
+    "over untiled": "how long a step in tiles takes, in steps without; none where the image would not fit into memory.",
+    "peak memory": "of a device; of a process, above what it held before it loaded a framework.",
+}
+"""What the columns are, those of a table in tiles and of one without."""
 
 
 def show(result: Result) -> None:
@@ -28,7 +29,8 @@ def show(result: Result) -> None:
     say(f"{result.machine}; recipe {settings.recipe['name']}, weights {settings.weights.name}, nst {result.nst}")
     for versions in dict.fromkeys(_versions(row) for row in result.rows):
         say(versions)
-    console.print(_table(result.rows))
+    table = _table(result.rows)
+    console.print(table)
     for row in result.rows:
         if row.profile:
             console.print(_profile(row))
@@ -37,7 +39,10 @@ def show(result: Result) -> None:
         console.print(_changes(result.changes))
     for note in result.notes:
         say(f"note: {note}")
-    say(LEGEND)
+    for column in table.columns:
+        if legend := LEGEND.get(str(column.header)):
+            say(f"{column.header}: {legend}")
+    say("Ratios are medians of the ratios within a round.")
 
 
 def _versions(row: Row) -> str:

@@ -162,7 +162,9 @@ def prepare(
     start = None
     if resolved.init.kind == "file" and start_source is not None:
         start = images.read(start_source, allow_large=allow_large, warn=warn)
-    run.stages_of(resolved, content_picture, style_picture)
+    finest = run.stages_of(resolved, content_picture, style_picture)[-1]
+    if start:
+        _warn_of_stretching(start, finest, warn)
     loaded_backend = backends.load(
         backend,
         device=device,
@@ -262,11 +264,7 @@ def evaluate(
     if picture is None:
         pixels: NDArray[np.floating] = run.initial_image(prepared.recipe, prepared.inputs, problem, finest)
     else:
-        own_height, own_width = picture.pixels.shape[:2]
-        if abs(own_width * height / (own_height * width) - 1) > ASPECT_TOLERANCE:
-            prepared.warn(
-                f"{picture.name}: {own_width} x {own_height} px is stretched to the run's {width} x {height} px"
-            )
+        _warn_of_stretching(picture, finest, prepared.warn)
         pixels = finest.on_canvas(images.fitted(picture.pixels, width, height))
     objective = prepared.backend.objective(problem)
     for reason in objective.plan.reasons:
@@ -274,3 +272,10 @@ def evaluate(
     evaluation = objective.evaluate(pixels.astype(prepared.backend.dtype))
     record = prepared.record() | {"tile": objective.plan.tile}
     return Judgement(evaluation, prepared.recipe, prepared.inputs, record, width, height)
+
+
+def _warn_of_stretching(picture: images.Picture, finest: run.Stage, warn: Say) -> None:
+    height, width = picture.pixels.shape[:2]
+    ours, theirs = (width, height), finest.content_size
+    if abs(ours[0] * theirs[1] / (ours[1] * theirs[0]) - 1) > ASPECT_TOLERANCE:
+        warn(f"{picture.name}: {ours[0]} x {ours[1]} px is stretched to the run's {theirs[0]} x {theirs[1]} px")

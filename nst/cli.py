@@ -263,6 +263,7 @@ def evaluate(
     if save_arrays:
         check_kept(save_arrays, [image, given["recipe"], *files_of(judgement.inputs)])
         report.save_arrays(save_arrays, judgement.evaluation)
+        to_stderr(f"Gram matrices, targets and gradient are in {save_arrays}")
     click.echo(json.dumps(report.as_dict(judgement)) if as_json else report.as_text(judgement))
 
 

@@ -50,23 +50,20 @@ def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def machine_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that choose weights, device and arithmetic; nst.api.prepare has their defaults."""
-    for option in reversed(
-        [
-            click.option("--weights", help="Weight set or file; see `nst weights list`. The recipe's if not given."),
-            click.option("--device", help="auto, cpu, cuda or mps; auto, a GPU where there is one, if not given."),
-            click.option("--dtype", help="float32 or float64; float32 if not given."),
-            click.option(
-                "--precision",
-                help="Multiply in fp32, tf32 (a GPU's), bf16, or auto: bf16 where it is native. "
-                "If not given, auto to paint and fp32 to judge or compare.",
-            ),
-            threads_option,
-            offline_option,
-            allow_large_option,
-        ]
-    ):
-        command = option(command)
-    return command
+    return _with_options(
+        command,
+        click.option("--weights", help="Weight set or file; see `nst weights list`. The recipe's if not given."),
+        click.option("--device", help="auto, cpu, cuda or mps; auto, a GPU where there is one, if not given."),
+        click.option("--dtype", help="float32 or float64; float32 if not given."),
+        click.option(
+            "--precision",
+            help="Multiply in fp32, tf32 (a GPU's), bf16, or auto: bf16 where it is native. "
+            "If not given, auto to paint and fp32 to judge or compare.",
+        ),
+        threads_option,
+        offline_option,
+        allow_large_option,
+    )
 
 
 def backend_option(command: Callable[..., None]) -> Callable[..., None]:
@@ -120,24 +117,28 @@ def tile_option(command: Callable[..., None]) -> Callable[..., None]:
 
 def output_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options about the picture it writes."""
-    for option in reversed(
-        [
-            click.option("-o", "--output", type=click.Path(path_type=Path), help="The picture to write."),
-            click.option(
-                "--bits",
-                type=click.IntRange(min=1),
-                help="Bits a channel: 8, or 16 in a PNG or TIFF; 8 if not given, in a rerun the picture's own.",
-            ),
-            click.option("--force", is_flag=True, help="Replace existing files."),
-            click.option(
-                "--save-every",
-                type=click.IntRange(min=1),
-                metavar="N",
-                help="Also save every N steps, at the scale's size.",
-            ),
-            click.option("--quiet", is_flag=True, help="Say nothing but warnings, errors and the picture's name."),
-        ]
-    ):
+    return _with_options(
+        command,
+        click.option("-o", "--output", type=click.Path(path_type=Path), help="The picture to write."),
+        click.option(
+            "--bits",
+            type=click.IntRange(min=1),
+            help="Bits a channel: 8, or 16 in a PNG or TIFF; 8 if not given, in a rerun the picture's own.",
+        ),
+        click.option("--force", is_flag=True, help="Replace existing files."),
+        click.option(
+            "--save-every",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Also save every N steps, at the scale's size.",
+        ),
+        click.option("--quiet", is_flag=True, help="Say nothing but warnings, errors and the picture's name."),
+    )
+
+
+def _with_options(command: Callable[..., None], *options: Callable[..., Any]) -> Callable[..., None]:
+    # The last that is given stands first in the help.
+    for option in reversed(options):
         command = option(command)
     return command
 

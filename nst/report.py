@@ -43,8 +43,11 @@ def as_dict(judgement: Judgement) -> dict[str, Any]:
 def as_text(judgement: Judgement) -> str:
     """Return the evaluation as a table."""
     found = as_dict(judgement)
+    # The oracle's dtype is that of its images alone.
+    arithmetic = judgement.record["backend"]["switches"].get("arithmetic")
+    computed = f" computed in {arithmetic}" if arithmetic else ""
     lines = [
-        f"{found['recipe']}: {found['backend']} {found['dtype']}, weights {found['weights']} "
+        f"{found['recipe']}: {found['backend']} {found['dtype']}{computed}, weights {found['weights']} "
         f"({found['preprocessing']}), {found['width']} x {found['height']} px"
     ]
     for kind in ("content", "style"):

@@ -217,7 +217,7 @@ class Workload(Protocol):
 
 
 class Backend(Protocol):
-    """A framework on a device, in a precision."""
+    """A framework on a device, in a precision; `plan` is that of the last objective that was begun."""
 
     name: str
     device: str
@@ -225,6 +225,7 @@ class Backend(Protocol):
     precision: Precision
     fast: bool
     tile: tiles.Tile
+    plan: memory.Plan
 
     def versions(self) -> dict[str, str]:
         """Return what produced the numbers: framework and libraries with their versions."""
@@ -299,9 +300,10 @@ class Settings:
 
 
 class Configured:
-    """What every backend has in common: settings resolved for this machine."""
+    """What every backend has in common: settings resolved for this machine, and the last problem's plan."""
 
     name: str
+    plan = memory.Plan()
 
     def __init__(
         self,
@@ -319,7 +321,7 @@ class Configured:
         self.tile = tiles.checked(settings.tile)
 
     def planned(self, problem: Problem, tile: tiles.Tile | None, free: int, workspace: int) -> memory.Plan:
-        """Return in which tiles, if in any, to compute a problem; `tile` is asked for in place of the settings'."""
+        """Set and return in which tiles, if any, to compute a problem; `tile` takes the place of the settings'."""
         recipe = problem.recipe
         needs = memory.Needs(
             recipe,
@@ -331,7 +333,8 @@ class Configured:
             workspace,
             on_gpu=self.device != "cpu",
         )
-        return memory.plan(needs, self.tile if tile is None else tile, free)
+        self.plan = memory.plan(needs, self.tile if tile is None else tile, free)
+        return self.plan
 
 
 def load(name: str | None = None, **settings: Any) -> Backend:

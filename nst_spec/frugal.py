@@ -24,7 +24,7 @@ class FrugalDescent:
         Raises NstError where the smallest tiles are too large.
         """
         self.backend, self.problem, self.say, self.warn = backend, problem, say, warn
-        self.tile: tiles.Tile | None = backend.tile if isinstance(backend.tile, int) else None
+        self.tile: int | None = None
         self.updates = 0
         objective = self._objective(problem)
         self.optimizer, self.history = objective.recipe.optimizer, objective.plan.history
@@ -38,13 +38,12 @@ class FrugalDescent:
             except Exception as error:
                 self._check(error)
             # Out of the handler, whose error would hold on to the memory that failed.
-            self._choose_smaller_tiles()
+            self._choose_smaller_tiles(self.backend.plan)
         for reason in objective.plan.reasons:
             self.say(reason)
         for warning in objective.plan.warnings:
             self.warn(warning)
         self.planned = objective.plan
-        self.tile = objective.plan.tile or self.tile
         return objective
 
     @property
@@ -56,14 +55,14 @@ class FrugalDescent:
         if not self.backend.ran_out_of_memory(error):
             raise error
 
-    def _choose_smaller_tiles(self) -> None:
+    def _choose_smaller_tiles(self, failed: Plan) -> None:
         sides = (*self.problem.content.shape[:2], *self.problem.style.shape[:2])
-        side = self.tile if isinstance(self.tile, int) else max(sides)
+        side = failed.tile or max(sides)
         smaller = None if self.backend.tile == "off" else tiles.smaller(side)
         if smaller is None:
             ways = "--tile auto" if self.backend.tile == "off" else "--optimizer adam"
             raise NstError(
-                f"out of memory in {'tiles of ' if isinstance(self.tile, int) else ''}{side} px; "
+                f"out of memory in {'tiles of ' if failed.tile else ''}{side} px; "
                 f"a smaller --size needs less, and so does {ways}"
             )
         self.warn(f"out of memory; going on from the last step in tiles of {smaller} px")
@@ -76,7 +75,7 @@ class FrugalDescent:
                 return self.descent.evaluate()
             except Exception as error:
                 self._check(error)
-            self._choose_smaller_tiles()
+            self._choose_smaller_tiles(self.planned)
             # What the optimiser holds is no longer free, and must not be planned for once more.
             stateless = recipes.override(self.problem.recipe, {"steps": 0})
             self.descent.judge_by(partial(self._objective, dataclasses.replace(self.problem, recipe=stateless)))

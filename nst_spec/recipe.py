@@ -280,10 +280,10 @@ def names() -> tuple[str, ...]:
 def load(recipe: str | Path, *, based_on_by: tuple[Path, ...] = ()) -> Recipe:
     """Return a recipe by name, or from a TOML file.
 
-    A file may be `based_on` another recipe and states what differs, key by key; a term's taps are stated as one, and an
-    optimiser of another kind begins with its own defaults. What the other adapts to a weight set holds too, but for
-    what the file states. Files that it names are looked for beside it. `based_on_by` are the files that led here, none
-    of which may come again.
+    A file may be `based_on` another recipe and states what differs, key by key; a term's taps are stated as one, an
+    optimiser of another kind begins with its own defaults, and its source is not the other's. What the other adapts to
+    a weight set holds too, but for what the file states. Files that it names are looked for beside it. `based_on_by`
+    are the files that led here, none of which may come again.
 
     Raises NstError naming the accepted names, or the file, the key and its accepted values.
     """
@@ -306,7 +306,8 @@ def load(recipe: str | Path, *, based_on_by: tuple[Path, ...] = ()) -> Recipe:
     base = _base(data.pop("based_on", None), (*based_on_by, path.resolve()))
     stated = dict(by_key(data))
     adapted = {weights: _unstated(settings, stated) for weights, settings in base.get("adapted", {}).items()}
-    whole = _merged(base | {"name": path.stem, "adapted": adapted}, data)
+    own = {"name": path.stem, "adapted": adapted} | ({"source": f"based on {base['name']}"} if base else {})
+    whole = _merged(base | own, data)
     try:
         return from_dict(whole, origin=path.name)
     except NstError as error:
@@ -330,13 +331,13 @@ def _merged(base: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str, Any
 def _base(based_on: Any, files: tuple[Path, ...]) -> dict[str, Any]:
     if based_on is None:
         return {}
-    base = based_on
+    base, file = based_on, files[-1]
     if based_on not in names():
-        base = (files[-1].parent / based_on).resolve() if isinstance(based_on, str) else None
-        if base is None or base.suffix != ".toml" or base in files:
-            raise NstError(
-                f"{files[-1].name}: based_on: expected the name or file of another recipe, received {based_on!r}"
-            )
+        base = (file.parent / based_on).resolve() if isinstance(based_on, str) else None
+        if base is None or base.suffix != ".toml":
+            raise not_accepted(f"{file.name}: based_on", based_on, (*names(), "FILE.toml"))
+        if base in files:
+            raise NstError(f"{file.name}: based_on: expected a recipe that does not need this one, received {based_on}")
     return load(base, based_on_by=files).model_dump() | {"note": ""}
 
 
@@ -357,6 +358,11 @@ def _explain(problem: Any) -> str:
         return f"{key}: expected {OF_ONE_RUN[key]} in a recipe; one run takes --{key}"
     if problem["type"] == "extra_forbidden":
         return str(not_accepted("unknown key", key, _keys_of(where[:-1], problem["loc"])))
+    if problem["type"] in _NO_SECTION:
+        keys = ", ".join(_keys_of(where, problem["loc"]))
+        return f"{key}: expected a section with keys of its own ({keys}), received {problem['input']!r}"
+    if problem["type"] == "tuple_type":
+        return f"{key}: expected a list, received {problem['input']!r}"
     if problem["type"] == "missing":
         return f"{key}: expected a value, received nothing"
     if problem["type"] == "union_tag_not_found" and isinstance(problem["input"], dict):
@@ -368,7 +374,13 @@ def _explain(problem: Any) -> str:
     return f"{key}: {problem['msg'][0].lower()}{problem['msg'][1:]}, received {problem['input']!r}"
 
 
+_NO_SECTION = ("model_type", "model_attributes_type")
+"""What pydantic calls a value where a section is expected."""
+
+
 def _keys_of(where: list[Any], location: tuple[Any, ...]) -> Iterable[str]:
+    if where == ["optimizer"] and len(location) == 1:  # no section, so of no kind
+        return tuple(dict.fromkeys(key for kind in OPTIMIZERS.values() for key in kind.model_fields))
     model: Any = Recipe
     for part in where:
         if part == "optimizer":
@@ -432,11 +444,11 @@ def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     for key, value in sorted(settings.items(), key=lambda item: item[0] != "optimizer.kind"):
         if key in ("content.taps", "style.taps"):
             weights = getattr(recipe, key.partition(".")[0]).taps
-            _put(data, key, _chosen_taps(value, weights, recipe.stages))
+            _put(data, key, _chosen_taps(value, weights, recipe.stages), recipe.name)
         elif key == "optimizer.kind" and value != recipe.optimizer.kind:
             data["optimizer"] = {"kind": value}
         else:
-            _put(data, key, value)
+            _put(data, key, value, recipe.name)
     optimizer, space = data["optimizer"], data["space"]
     without_rate = optimizer.get("kind") if isinstance(optimizer, dict) and "lr" not in optimizer else None
     if without_rate == "adam" and space in list(SPACES):
@@ -530,14 +542,16 @@ Record = Annotated[dict[str, Any], AfterValidator(_complete)]
 """A recipe as `as_record` gave it to a file; a setting that is younger than the file has its default."""
 
 
-def _put(data: dict[str, Any], key: str, value: Any) -> None:
+def _put(data: dict[str, Any], key: str, value: Any, origin: str) -> None:
     *sections, last = key.split(".")
+    into = data
     for section in sections:
-        inner = data.get(section)
+        inner = into.get(section)
         if not isinstance(inner, dict):
-            raise not_accepted("unknown key", key, data)
-        data = inner
-    data[last] = value
+            from_dict(data, origin=origin)  # says so where another setting stands in the section's place
+            raise not_accepted("unknown key", key, into)
+        into = inner
+    into[last] = value
 
 
 def _chosen_taps(chosen: Any, weights: Mapping[str, float], stages: Mapping[str, str]) -> dict[str, Any]:
@@ -546,7 +560,7 @@ def _chosen_taps(chosen: Any, weights: Mapping[str, float], stages: Mapping[str,
     items = [item.strip() for item in str(chosen).split(",")] if not isinstance(chosen, list) else map(str, chosen)
     taps: dict[str, Any] = {}
     for item in items:
-        name, _, weight = item.partition("=")
+        name, _, weight = (part.strip() for part in item.partition("="))
         tap = stages.get(name, name)
         if tap not in vgg19.TAPS:
             raise not_accepted("tap", name, (*stages, *vgg19.TAPS))

@@ -349,7 +349,7 @@ def _obtain(info: SetInfo, offline: bool, say: Say, force: bool = False) -> Path
         return target
     try:
         if offline or is_offline():
-            raise FetchError("the network is not tried when offline")
+            raise FetchError(f"{'--offline' if offline else 'NST_OFFLINE'} says not to try the network")
         download(info.url, target, info.size, info.hash, say)
     except FetchError as error:
         raise FetchError(

@@ -303,6 +303,15 @@ def test_an_image_of_another_aspect_is_judged_with_a_warning(quick, photo, paint
     assert warned == ["array: 64 x 20 px is stretched to the run's 32 x 24 px"]
 
 
+def test_a_run_that_starts_from_an_image_of_another_aspect_says_so(quick, photo, painting):
+    warned = []
+    options = quick | {"steps": 0, "warn": warned.append}
+    nst.stylize(photo, painting, init=to_uint8(smooth_image(48, 64, 3)), **options)
+    assert warned == []
+    nst.stylize(photo, painting, init=to_uint8(smooth_image(20, 64, 3)), **options)
+    assert warned == ["array: 64 x 20 px is stretched to the run's 32 x 24 px"]
+
+
 def test_painting_multiplies_as_the_machine_does_best_and_judging_exactly(quick, photo, painting, backend_name):
     options = quick | {"backend": backend_name, "steps": 1, "device": "cpu"}
     natively = "bf16" if cpu.multiplies_bf16() else "fp32"

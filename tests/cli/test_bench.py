@@ -30,6 +30,7 @@ def test_a_backend_is_measured_and_held_to_its_earlier_self(nst, narrow_file, fr
     assert (code, err) == (0, "")
     for words in ("of bare", "Gram matrices and losses", "optimiser", "Over earlier.json", row.case):
         assert words in out
+    assert "over untiled" not in out
 
 
 def test_tiles_are_shown_beside_the_whole_image(nst, narrow_file, backend_name):
@@ -37,6 +38,7 @@ def test_tiles_are_shown_beside_the_whole_image(nst, narrow_file, backend_name):
     code, out, err = nst("bench", *options, "--quiet")
     assert (code, err) == (0, "")
     assert "over untiled" in out
+    assert "of bare" not in out
 
 
 @pytest.mark.parametrize(

@@ -56,11 +56,12 @@ def test_an_image_of_the_runs_size_is_used_pixel_by_pixel_and_another_is_resized
 
 
 def test_the_arrays_are_saved(nst, arguments, narrow_weights):
-    code, out, _ = nst(
+    code, out, err = nst(
         *arguments, "--recipe", "sonare2024", "--resize", "long-edge", "--save-arrays", "a.npz", "--json"
     )
     found = json.loads(out)
     assert code == 0
+    assert "Gram matrices, targets and gradient are in a.npz" in err
     with np.load("a.npz") as arrays:
         assert arrays["gradient"].shape == (24, 32, 3)
         assert np.linalg.norm(arrays["gradient"]) == pytest.approx(found["gradient"]["l2"], rel=1e-14)
@@ -172,3 +173,5 @@ def test_the_oracle_computes_in_float64_from_pixels_of_the_run_s_precision(nst, 
     assert single["total"] != double["total"]
     assert single["total"] == pytest.approx(double["total"], rel=1e-6)
     assert single["total"] != float(np.float32(single["total"]))
+    _, table, _ = nst("evaluate", photo, painting, *options[:-1], "--dtype", "float32")
+    assert "reference float32 computed in float64, weights" in table

@@ -122,6 +122,30 @@ def test_targets_that_do_not_fit_are_computed_in_tiles(backend_name, device, inp
     assert len(outcome.losses) == 1
 
 
+def test_targets_that_do_not_fit_into_planned_tiles_are_computed_in_smaller_ones(
+    backend_name, device, inputs, monkeypatch, eager
+):
+    kind = importlib.import_module(f"nst_{backend_name}.tiles").TiledObjective
+    original = kind.grams
+
+    tried = []
+
+    def grams(self, *arguments):
+        tried.append(self.plan.tile)
+        if self.plan.tile > 64:
+            raise errors(backend_name)[0]
+        return original(self, *arguments)
+
+    monkeypatch.setattr(kind, "grams", grams)
+    # Too little for the whole image, enough for tiles of 128 px and more.
+    monkeypatch.setattr(importlib.import_module(f"nst_{backend_name}.memory"), "free", lambda device: 67 * 2**20)
+    chosen = quick(**ONE_STEP, **{"size.pixels": 512})
+    outcome = run.run(backends.load(backend_name, device=device), chosen, inputs)
+    assert tried[0] > 64
+    assert tried == [side for side in (256, 128, 64) if side <= tried[0]]
+    assert outcome.plan.tile == 64
+
+
 def test_what_the_plan_changes_is_said_and_holds(backend_name, device, inputs, monkeypatch, eager):
     monkeypatch.setattr(importlib.import_module(f"nst_{backend_name}.memory"), "free", lambda device: 2**20)
     chosen = quick(**{"optimizer.kind": "lbfgs"})

@@ -269,11 +269,11 @@ def test_an_interrupted_download_leaves_nothing(server, publish, cache, monkeypa
 
 def test_offline_never_tries(server, publish, monkeypatch):
     publish(server.url("good"))
-    with pytest.raises(NstError, match=r"offline.*--weights FILE"):
+    with pytest.raises(NstError, match=r"--offline says not to try.*--weights FILE"):
         weights.load("caffe", offline=True)
     monkeypatch.setenv("NST_OFFLINE", "1")
     for use in (weights.load, weights.fetch):
-        with pytest.raises(NstError, match="offline"):
+        with pytest.raises(NstError, match="NST_OFFLINE says not to try"):
             use("caffe")
     assert (server.heads, server.gets) == (0, 0)
     monkeypatch.setenv("NST_OFFLINE", "0")
