@@ -167,8 +167,8 @@ def _paint(
     save_every: int | None,
     quiet: bool,
     steps: int | None = None,
-) -> None:
-    """Run, show and save, but over no input, nor over the recipe's `source`.
+) -> "Result":
+    """Run, show, save and return, but save over no input, nor over the recipe's `source`.
 
     After `steps` steps, if given, the run ends as if it had been asked to.
     """
@@ -198,6 +198,7 @@ def _paint(
     _save(result, output, bits, force)
     if result.stopped not in (None, ON_REQUEST):
         raise click.exceptions.Exit(STOPPED_EARLY)
+    return result
 
 
 @cli.command()
@@ -420,7 +421,7 @@ def rerun(
 
     The new picture is PICTURE-rerun, with PICTURE's own suffix, unless -o names another file.
     """
-    from nst.rerun import prepare_again, recorded_bits
+    from nst.rerun import computed_otherwise, prepare_again, recorded_bits
     from nst_spec import images
 
     path = Path(picture)
@@ -429,7 +430,9 @@ def rerun(
     images.check_writable(output, bits=bits, force=force)
     options = {name: value for name, value in given.items() if value is not None}
     prepared, steps = prepare_again(path, say=say(quiet), warn=to_stderr, **options)
-    _paint(prepared, output, path, bits=bits, force=force, save_every=save_every, quiet=quiet, steps=steps)
+    result = _paint(prepared, output, path, bits=bits, force=force, save_every=save_every, quiet=quiet, steps=steps)
+    if otherwise := computed_otherwise(path, result.record):
+        to_stderr(f"details may differ from {path.name}, since it was computed otherwise: {otherwise}")
 
 
 for command in (trace, diff, compare, bench, measure):

@@ -1,10 +1,12 @@
 """Repeating a run from the record that its picture carries."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
+from compare.facts import differing
 from nst import api, examples
 from nst.api import DEFAULT_BITS, Prepared
 from nst.progress import ON_THE_WAY
@@ -124,6 +126,14 @@ def prepare_again(
         # A picture that came from memory is known by its pixels, whatever file they are in now.
         _check(role, named[role], image.name, image.sha256, images.sha256_of_pixels(image.pixels))
     return prepared, record.steps
+
+
+def computed_otherwise(picture: Path, again: Mapping[str, Any]) -> str:
+    """Return what rounds otherwise in the rerun that has the record `again` than in what made a picture, with both
+    values; nothing where all is the same, nor for another backend, which was asked for.
+    """
+    ours, theirs = (dict(recipes.by_key(record["backend"])) for record in (again, images.read_record(picture)))
+    return differing({fact: ours.get(fact) for fact in theirs}, theirs) if ours["name"] == theirs["name"] else ""
 
 
 def recorded_bits(picture: Path) -> int:

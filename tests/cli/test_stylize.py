@@ -274,6 +274,24 @@ def test_a_rerun_rounds_as_the_api_was_asked_to(nst, photo, painting, quick, mon
     assert {name: given[name] for name in ("fast", "deterministic")} == {"fast": False, "deterministic": True}
 
 
+def test_a_rerun_that_computes_otherwise_says_so(nst, photo, painting, quick, framework):
+    nst(photo, painting, "-o", "out.png", "--backend", "reference", *quick)
+    moved = ["--content", photo, "--style", painting, "--weights", quick[1], "--force"]
+    assert "computed otherwise" not in nst("rerun", "out.png", *moved)[2]
+    record = images.read_record("out.png")
+    now = record["backend"]["versions"]["numpy"]
+    record["backend"]["versions"]["numpy"] = "1.0"
+    record["backend"]["switches"]["winograd"] = True
+    images.write("out.png", pixels("out.png"), record, force=True)
+    code, _, err = nst("rerun", "out.png", *moved)
+    assert code == 0
+    assert "details may differ from out.png, since it was computed otherwise: " in err
+    assert f"versions.numpy ({now} against 1.0)" in err
+    assert "switches.winograd (None against True)" in err
+    code, _, err = nst("rerun", "out.png", *moved, "--backend", framework, "--quiet")
+    assert (code, err) == (0, "")
+
+
 def test_a_rerun_keeps_as_few_pairs_of_lbfgs_as_memory_left(nst, photo, painting, quick):
     nst(photo, painting, "-o", "out.png", "--backend", "reference", *quick)
     images.write("out.png", pixels("out.png"), images.read_record("out.png") | {"history": 3}, force=True)

@@ -261,15 +261,18 @@ def test_winograds_algorithm_is_timed_beside_a_plain_convolution(ours, theirs, f
     assert winograd.is_faster.__wrapped__() is faster
 
 
-@pytest.mark.parametrize("is_faster", [True, False])
-def test_winograds_algorithm_is_taken_where_it_is_faster(is_faster, monkeypatch):
+@pytest.mark.parametrize(
+    ("is_faster", "settings", "taken"),
+    [(True, {}, True), (False, {}, False), (True, {"deterministic": True}, False), (True, {"fast": False}, False)],
+)
+def test_winograds_algorithm_is_taken_where_it_is_faster(is_faster, settings, taken, monkeypatch):
     monkeypatch.setattr(winograd, "is_available", lambda: True)
     monkeypatch.setattr(winograd, "is_faster", lambda: is_faster)
     monkeypatch.setattr(backend, "Objective", lambda *_, **options: options["winograd"])
     images = [np.zeros((256, 256, 3), np.float32)] * 2
     taps = {"content.taps": "relu1_2", "style.taps": "relu1_1"}
     problem = make_problem("default", weights.random_weights((64,)), *images, dtype="float32", **taps)
-    assert backends.load("torch", device="cpu", fast=True).objective(problem) is is_faster
+    assert backends.load("torch", device="cpu", **{"fast": True} | settings).objective(problem) is taken
 
 
 def test_only_what_follows_the_first_convolution_takes_winograds_algorithm():
