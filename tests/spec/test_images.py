@@ -483,7 +483,10 @@ def test_greyscale_with_an_rgb_profile(tmp_path):
     np.testing.assert_array_equal(read(tmp_path / "a.png").pixels, grey_expected(GREY))
 
 
-@pytest.mark.parametrize("profile", [b"no profile at all", srgb_profile()[:200], linear_grey_profile()])
+NO_PROFILES = {"text": b"no profile at all", "cut": srgb_profile()[:200], "grey for colour": linear_grey_profile()}
+
+
+@pytest.mark.parametrize("profile", NO_PROFILES.values(), ids=NO_PROFILES)
 def test_a_profile_that_makes_no_sense_is_ignored_with_a_warning(tmp_path, profile):
     Image.fromarray(COLOURS).save(tmp_path / "a.png", icc_profile=profile)
     picture, notes = read_with_notes(tmp_path / "a.png")
@@ -492,7 +495,7 @@ def test_a_profile_that_makes_no_sense_is_ignored_with_a_warning(tmp_path, profi
     assert notes[0].startswith("a.png: its ICC profile is ignored: ")
 
 
-@pytest.mark.parametrize("profile", [b"no profile at all", srgb_profile()[:200], linear_grey_profile()])
+@pytest.mark.parametrize("profile", NO_PROFILES.values(), ids=NO_PROFILES)
 def test_a_profile_that_makes_no_sense_at_16_bits(tmp_path, profile):
     samples = deep_samples(3)
     tifffile.imwrite(tmp_path / "a.tif", samples, photometric="rgb", iccprofile=profile)
