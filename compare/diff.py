@@ -98,6 +98,7 @@ class Step(Part):
 class Trajectory(Part):
     """The runs: total losses of each side, the steps at which both have images, the final picture, the greatest ratio.
 
+    `first_update` is how far the length of the first update is off, None where it is not known, or precision too low.
     `judged` is False for a run too short to be, or in a precision whose roundings are no neighbours, or that is far
     from its own nudged run from the beginning.
     """
@@ -105,6 +106,7 @@ class Trajectory(Part):
     losses: tuple[list[float | None], list[float | None]]
     steps: list[Step]
     picture: Step | None
+    first_update: Measure | None
     judged: bool
     ratio: Measure
 
@@ -262,6 +264,8 @@ def _measure(error: float | None, profile: str, quantity: Quantity) -> Measure:
 
 
 def _over(difference: float, norm: float) -> float:
+    if not math.isfinite(norm):
+        return math.nan
     return difference / norm if norm else 0.0 if difference == 0.0 else math.inf
 
 
@@ -341,7 +345,8 @@ def _term(a: Trace, b: Trace, name: str, energy: float, profile: str) -> Measure
 
 
 def _of_term(ours: float, theirs: float, energy: float, profile: str) -> Measure:
-    return _measure(finite_or_none(_over(abs(ours - theirs), max(abs(theirs), energy))), profile, "term")
+    size = float(np.maximum(abs(theirs), energy))  # no number where either is none
+    return _measure(finite_or_none(_over(abs(ours - theirs), size)), profile, "term")
 
 
 def _totals(a: Trace, b: Trace, profile: str) -> dict[str, Measure]:
@@ -380,17 +385,45 @@ def _trajectory(a: Trace, b: Trace, profile: str) -> Trajectory | None:
         losses=(_losses(a), _losses(b)),
         steps=steps,
         picture=picture,
+        first_update=_first_update(a, b, profile) if comparable else None,
         judged=bool(late),
         ratio=Measure(error=_greatest([step.ratio for step in late], 0.0), limit=TOLERANCES.trajectory.limit, ok=ok),
     )
 
 
+def _first_update(a: Trace, b: Trace, profile: str) -> Measure | None:
+    ours, theirs = a.first_update(), b.first_update()
+    if ours is None or theirs is None:
+        return None
+    own = [
+        _length_error(moved, update)
+        for trace, update in ((a, ours), (b, theirs))
+        for n in _nudges(trace)
+        if (moved := trace.first_update(f"nudged/{n}")) is not None
+    ]
+    noise = max((error for error in own if error is not None), default=0.0)
+    limit = max(TOLERANCES.limit(profile, "update"), TOLERANCES.trajectory.limit * noise)
+    error = _length_error(ours, theirs)
+    return Measure(error=error, limit=limit, ok=error is not None and error <= limit)
+
+
+def _length_error(received: Array, expected: Array) -> float | None:
+    if received.shape != expected.shape:
+        return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        difference, square = float(np.sum((received - expected) * expected)), float(np.sum(expected**2))
+    return finite_or_none(_over(abs(difference), square)) if square or not received.any() else None
+
+
 def _step(a: Trace, b: Trace, name: str, step: int) -> Step:
-    distance = relative(a.arrays[f"run/{name}"], b.arrays[f"run/{name}"])
+    ours, theirs = (trace.arrays[f"run/{name}"] for trace in (a, b))
+    distance = relative(ours, theirs)
     own = _own_distance(a, name), _own_distance(b, name)
     noise = _noise(own, b.header.environment.dtype)
     ratio = None if distance is None or noise is None else distance / noise
-    return Step(step=step, distance=distance, own_distances=own, ratio=ratio, allowed=None, ok=True)
+    # Not judged is no excuse for an image that one side alone has lost.
+    both = ours.shape == theirs.shape and np.isfinite(ours).all() == np.isfinite(theirs).all()
+    return Step(step=step, distance=distance, own_distances=own, ratio=ratio, allowed=None, ok=bool(both))
 
 
 def _noise(own_distances: tuple[float | None, float | None], dtype: str) -> float | None:
@@ -413,9 +446,12 @@ def _judged(step: Step, dtype: str) -> Step:
 
 def _own_distance(trace: Trace, image: str) -> float | None:
     """Return how far a run is from its nudged ones; what N units do is counted as N times what one does."""
-    nudges = {int(name.partition("/")[0]) for name in trace.under("nudged")}
     # A nudged run that ended before this image tells nothing of how far the others might be.
-    return _greatest([_nudged_distance(trace, n, image) for n in nudges])
+    return _greatest([_nudged_distance(trace, n, image) for n in _nudges(trace)])
+
+
+def _nudges(trace: Trace) -> set[int]:
+    return {int(name.partition("/")[0]) for name in trace.under("nudged")}
 
 
 def _nudged_distance(trace: Trace, units: int, image: str) -> float | None:
@@ -451,6 +487,8 @@ def _failures(
 
 def _failures_of_run(trajectory: Trajectory) -> Iterator[First]:
     limit = TOLERANCES.trajectory.limit
+    if trajectory.first_update and not trajectory.first_update.ok:
+        yield First(quantity="length of", where=hints.FIRST_UPDATE, measure=trajectory.first_update, step=1)
     for step in trajectory.steps:
         if not step.ok:
             measure = Measure(error=step.ratio, limit=limit, ok=False)

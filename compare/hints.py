@@ -14,6 +14,9 @@ from nst_spec import losses, preprocessing
 CLOSE = 1e-4
 """How well a pattern must fit, relative to the norm: above float32's rounding, far below any fault's effect."""
 
+FAR = 10.0
+"""How many times the error of what was kept of a layer says that the rest has another."""
+
 ROUNDING = {
     5e-6: "single precision, or a convolution that is faster and less exact (oneDNN, Winograd)",
     2e-3: "TensorFloat-32 (T10)",
@@ -26,13 +29,18 @@ FIRST_LOSS = "loss of the run's first step"
 """What a reader calls it, among the totals."""
 
 
+FIRST_UPDATE = "the first update"
+"""What a reader calls it, where its length is out."""
+
+
 def hint(a: Trace, b: Trace, quantity: str, where: str) -> str | None:
     """Return what may explain the first quantity that is out, or None.
 
     `quantity` and `where` are those of compare.diff.First.
     """
     explain = _EXPLANATIONS[quantity]
-    return explain(a, b, where)
+    with np.errstate(all="ignore"):  # what is out may be infinite, or no number
+        return explain(a, b, where)
 
 
 def _close(received: Array, expected: Array, tolerance: float = CLOSE) -> bool:
@@ -41,6 +49,8 @@ def _close(received: Array, expected: Array, tolerance: float = CLOSE) -> bool:
 
 
 def _output(a: Trace, b: Trace, layer: str) -> str | None:
+    if _is_between(a, b, layer):
+        return f"the values kept of {layer} agree, its mean or deviation does not: nst trace --whole keeps all values"
     if layer == "input":
         return _input(a, b)
     if a.header.shapes.get(layer) != b.header.shapes[layer]:
@@ -65,6 +75,17 @@ def _output(a: Trace, b: Trace, layer: str) -> str | None:
     if layer.startswith("relu"):
         return f"{layer} rectifies in another way: its input agrees"
     return f"the input of {layer} agrees: its kernel is transposed, or the weights differ (T9)"
+
+
+def _is_between(a: Trace, b: Trace, layer: str) -> bool:
+    # Whether what is out lies between the values that were kept. No mean differs by more than its values do.
+    if a.header.shapes.get(layer) != b.header.shapes[layer]:
+        return False
+    received, expected = (trace.sample(f"output/{layer}").astype(np.float64) for trace in (a, b))
+    ours, theirs = (trace.arrays[f"facts/output/{layer}"][:2] for trace in (a, b))
+    of_values = np.linalg.norm(received - expected) / np.linalg.norm(expected)
+    of_all = np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)
+    return bool(np.isfinite(of_values)) and not of_all <= FAR * of_values
 
 
 def _shape(a: Trace, b: Trace, layer: str) -> str:
@@ -212,10 +233,12 @@ def _slope(a: Trace, b: Trace, where: str) -> str | None:
 
 def _run(a: Trace, b: Trace, where: str) -> str | None:
     kind = b.header.recipe["optimizer"]["kind"]
-    if any("run/image/1" not in trace.arrays for trace in (a, b)):
+    ours, theirs = a.first_update(), b.first_update()
+    if ours is None or theirs is None:
         return None
-    moves = [_move(trace) for trace in (a, b)]
-    ratios = [_ratio(moves[0][..., c], moves[1][..., c]) for c in range(3)]
+    if b.header.recipe["clamp"] == "each-step" and _leaves_the_box(a) and not _leaves_the_box(b):
+        return "the images leave the range from black to white, which every step is to end in: the clamp is missing"
+    ratios = [_ratio(ours[..., c], theirs[..., c]) for c in range(3)]
     if None not in ratios and any(abs(ratio - 1) > CLOSE for ratio in ratios if ratio):
         factors = ", ".join(f"{ratio:.4g}" for ratio in ratios if ratio)
         return f"the first update has the right direction and another length ({factors} in R, G, B): {_LENGTHS[kind]}"
@@ -224,12 +247,9 @@ def _run(a: Trace, b: Trace, where: str) -> str | None:
     return f"every term and gradient agrees, the first update does not: {_LENGTHS[kind]}"
 
 
-def _move(trace: Trace) -> Array:
-    # A run starts with the margin that its images are without.
-    margin, start = trace.header.recipe["size"]["margin"], trace.arrays["run/image/0"]
-    height, width = start.shape[:2]
-    inner = start[margin : height - margin, margin : width - margin]
-    return trace.arrays["run/image/1"].astype(np.float64) - inner
+def _leaves_the_box(trace: Trace) -> bool:
+    steps = [image for step, image in trace.under("run/image").items() if step != "0"]
+    return any(image.min() < -CLOSE or image.max() > 1 + CLOSE for image in steps)
 
 
 _LENGTHS = {
@@ -243,6 +263,11 @@ _LATER = {
     "sgd": "the decay of the learning rate",
 }
 
+
+def _length(a: Trace, b: Trace, where: str) -> str | None:
+    return _run(a, b, where) if where == FIRST_UPDATE else "the loss of one side is not finite after its last step"
+
+
 _EXPLANATIONS: Mapping[str, Callable[[Trace, Trace, str], str | None]] = {
     "output of": _output,
     "target Gram matrix of": _gram,
@@ -252,6 +277,6 @@ _EXPLANATIONS: Mapping[str, Callable[[Trace, Trace, str], str | None]] = {
     "total": _total,
     "gradient by": _slope,
     "image after": _run,
-    "length of": lambda a, b, where: "the loss of one side is not finite after its last step",
+    "length of": _length,
     "picture of": lambda a, b, where: "every step agrees: the best image is another, or the last clamp is missing",
 }

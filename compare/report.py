@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from compare.diff import QUANTITIES, Comparison, First, Layer, Result, Trajectory, limit_of, limit_text
+from compare.hints import FIRST_UPDATE
 from compare.tolerances import TOLERANCES
 from compare.trace import Array, Environment, Trace
 from nst_spec import files, images
@@ -120,7 +121,8 @@ def _section(number: int, comparison: Comparison, traces: tuple[Trace, Trace]) -
         "slope": SLOPE,
         "slope_limits": [TOLERANCES.limit(comparison.profile, kind) for kind in ("gradient", "flipped-gradient")],
         "totals": {TOTALS.get(name, name): measure for name, measure in comparison.totals.items()}
-        | {"gradient by the image": comparison.gradient},
+        | {"gradient by the image": comparison.gradient}
+        | ({f"length of {FIRST_UPDATE}": update} if trajectory and (update := trajectory.first_update) else {}),
         "first_step": TOLERANCES.first_step,
         "plots": plots,
         "pictures": _pictures(traces, names) if trajectory and trajectory.picture else None,

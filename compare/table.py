@@ -8,6 +8,7 @@ from rich.text import Text
 
 from compare import terminal
 from compare.diff import Comparison, Layer, Measure, Result, limit_of, limit_text
+from compare.hints import FIRST_UPDATE
 from compare.tolerances import TOLERANCES
 
 
@@ -65,6 +66,8 @@ def _show_whole(console: Console, comparison: Comparison, all_layers: bool) -> N
         _judged(f"gradient by the image ({comparison.flips} choices differ)", comparison.gradient), soft_wrap=True
     )
     run = comparison.trajectory
+    if run and run.first_update:
+        console.print(_judged(f"length of {FIRST_UPDATE}", run.first_update), soft_wrap=True)
     if run and not run.judged:
         console.print(
             f"run of {len(run.losses[0])} steps: not judged ({comparison.why_not_judged})", soft_wrap=True, markup=False

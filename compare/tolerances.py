@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Quantity = Literal["output", "gram", "term", "gradient", "flipped-gradient"]
+Quantity = Literal["output", "gram", "term", "gradient", "flipped-gradient", "update"]
 
 
 class Tolerance(BaseModel):

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 
-from nst_spec import generator, vgg19, weight_files
+from nst_spec import generator, images, vgg19, weight_files
 from nst_spec import recipe as recipes
 from nst_spec.errors import NstError, first_problem
 from nst_spec.losses import Shape
@@ -138,6 +138,16 @@ class Trace:
         """Return the arrays whose names begin with `prefix/`, by the rest of their names."""
         return {name.removeprefix(f"{prefix}/"): a for name, a in self.arrays.items() if name.startswith(f"{prefix}/")}
 
+    def first_update(self, run: str = "run") -> Array | None:
+        """Return what a run's first step adds to its image (H, W, 3), None where it was not kept."""
+        start, after = (self.arrays.get(f"{run}/image/{step}") for step in (0, 1))
+        if start is None or after is None:
+            return None
+        # A run starts with the margin that its images are without.
+        margin = self.header.recipe["size"]["margin"]
+        height, width = start.shape[:2]
+        return after.astype(np.float64) - start[margin : height - margin, margin : width - margin]
+
     def only(self, *names: str) -> "Trace":
         """Return the trace with no other arrays than these, where it has them."""
         return Trace(self.header, {name: self.arrays[name] for name in names if name in self.arrays})
@@ -178,6 +188,9 @@ def read(path: Path) -> Trace:
         if received not in shapes:
             raise _damaged(path, name, f"an array {' or '.join(map(str, shapes))}", received)
     _check_runs(path, arrays)
+    for name, sha256 in header.pixels.items():
+        if name in arrays and images.sha256_of_pixels(arrays[name]) != sha256:
+            raise _damaged(path, name, f"pixels with the hash {sha256[:12]}", "others")
     return Trace(header, arrays)
 
 

@@ -141,6 +141,8 @@ def prepare(
     (TensorFlow's oneDNN only before TensorFlow is imported); `tile`: "auto" (computed in tiles where memory is short),
     "off", or the tiles' side in pixels; `offline`: never download; `allow_large`: accept images over 300 megapixels;
     `say`, `warn`: receive messages, to stderr if not given.
+    `threads`, `deterministic` and TensorFloat-32 (off but for `precision="tf32"`) are the framework's own switches, of
+    the whole process: they stay after the call, where the next one does not set them otherwise.
     `overrides`: the command line's options by name, for example size=256, steps=100, strength=0.7; `init` may be an
     image. `settings`: any other recipe key, for example {"optimizer.beta1": 0.95}; an option wins over it.
 
@@ -185,6 +187,11 @@ def prepare(
         warn(reason)
     run.check_weights(resolved, weight_set)
     space = weight_sets.preprocessing_for(resolved.preprocessing, resolved.weights, weight_set)
+    if weight_set.preprocessing is None and resolved.preprocessing is None and weight_set.name not in weight_sets.SETS:
+        warn(
+            f"{Path(weight_set.name).name} does not say in which pixel space its network was trained; it is fed "
+            f"{space!r}, as the recipe's own weights are; --preprocessing says otherwise"
+        )
     inputs = Inputs(content_picture, style_picture, weight_set, space, start)
     return Prepared(loaded_backend, resolved, inputs, say, warn)
 
@@ -209,14 +216,10 @@ def stylize(
 
 def paint(prepared: Prepared, on_step: OnStep | None = None) -> Result:
     """Run what `prepare` returned."""
-    try:
+    with heap.borrowed():
         outcome = run.run(
             prepared.backend, prepared.recipe, prepared.inputs, on_step, say=prepared.say, warn=prepared.warn
         )
-    finally:
-        # A fast run keeps what it frees; the program around it wants that back.
-        heap.keep(False)
-        heap.give_back()
     height, width = outcome.image.shape[:2]
     record = prepared.record() | {
         "width": width,
@@ -266,10 +269,11 @@ def evaluate(
     else:
         _warn_of_stretching(picture, finest, prepared.warn)
         pixels = finest.on_canvas(images.fitted(picture.pixels, width, height))
-    objective = prepared.backend.objective(problem)
-    for reason in objective.plan.reasons:
-        prepared.say(reason)
-    evaluation = objective.evaluate(pixels.astype(prepared.backend.dtype))
+    with heap.borrowed():
+        objective = prepared.backend.objective(problem)
+        for reason in objective.plan.reasons:
+            prepared.say(reason)
+        evaluation = objective.evaluate(pixels.astype(prepared.backend.dtype))
     record = prepared.record() | {"tile": objective.plan.tile}
     return Judgement(evaluation, prepared.recipe, prepared.inputs, record, width, height)
 

@@ -1,7 +1,10 @@
 """A pytest fixture for other projects: it runs `nst compare` and fails where the backends part."""
 
+import json
 import subprocess
 import sys
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,9 +20,11 @@ class Compare(Protocol):
     def __call__(self, content: str | Path, style: str | Path, **options: object) -> "Result":
         """Compare the backends and return the result.
 
-        `options` are those of `nst compare`: nst_compare("photo.jpg", "painting.jpg", recipe="gatys2016", size=96).
+        `options` are those of `nst compare`: nst_compare("photo.jpg", "painting.jpg", recipe="gatys2016", size=96). A
+        list stands for a list with commas, and `set` is a dict of a recipe's keys, or a list of "key=value".
 
-        The test fails, naming the first difference, where an error is out of tolerance, and where it cannot run.
+        The test fails, naming the first difference, where an error is out of tolerance, and where it cannot run. What
+        a reader should know, that a framework is not installed and was left out for one, is a warning.
         """
 
 
@@ -36,7 +41,8 @@ def _compare(content: str | Path, style: str | Path, **options: object) -> "Resu
     from nst.cli_options import as_argument, as_typed
 
     pictures = as_argument(content), as_argument(style)
-    command = [sys.executable, *MODULE, "compare", *pictures, *as_typed(options), "--json", "--quiet"]
+    typed = as_typed({name: _as_words(name, value) for name, value in options.items()})
+    command = [sys.executable, *MODULE, "compare", *pictures, *typed, "--json", "--quiet"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, errors="replace", check=False)
     if not done.stdout:
         pytest.fail(f"nst compare could not run: {done.stderr.strip()}")
@@ -48,4 +54,14 @@ def _compare(content: str | Path, style: str | Path, **options: object) -> "Resu
     ]
     if failures:
         pytest.fail("\n".join(failures))
+    for note in result.notes:
+        warnings.warn(f"nst compare: {note}", stacklevel=2)
     return result
+
+
+def _as_words(name: str, value: object) -> object:
+    if name == "set" and isinstance(value, Mapping):
+        return [
+            f"{key}={setting if isinstance(setting, str) else json.dumps(setting)}" for key, setting in value.items()
+        ]
+    return ",".join(map(str, value)) if name != "set" and isinstance(value, list | tuple) else value

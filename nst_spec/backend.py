@@ -345,14 +345,15 @@ def load(name: str | None = None, **settings: Any) -> Backend:
     """
     name = name or default_name()
     entries = _entry_points()
-    if name not in entries:
+    if not isinstance(name, str) or name not in entries:
         raise not_accepted("backend", name, sorted(entries))
     asked = Settings(**settings)
     choices = {"device": DEVICES, "dtype": DTYPES, "precision": PRECISIONS}
     for what, accepted in choices.items():
         if getattr(asked, what) not in accepted:
             raise not_accepted(what, getattr(asked, what), accepted)
-    if asked.threads is not None and not (isinstance(asked.threads, int) and 1 <= asked.threads <= MOST_THREADS):
+    is_whole = isinstance(asked.threads, int) and not isinstance(asked.threads, bool)
+    if asked.threads is not None and not (is_whole and 1 <= asked.threads <= MOST_THREADS):
         raise NstError(f"threads: expected 1 to {MOST_THREADS}, received {asked.threads!r}")
     tiles.checked(asked.tile)
     framework = _missing_framework(entries[name])

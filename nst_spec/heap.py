@@ -1,22 +1,29 @@
 """The C library's heap, where that is glibc's; elsewhere these do nothing."""
 
+import contextlib
 import ctypes
+from collections.abc import Iterator
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """What glibc's malloc.h calls M_TRIM_THRESHOLD and M_MMAP_THRESHOLD."""
 LARGEST_KEPT = 2**30
 """Bytes of the largest block that is kept once it is freed."""
 LARGEST_KEPT_UNTOLD = 2**25
-"""The same where glibc has its own way; of all that is free together it then keeps twice as much."""
+"""The most that glibc comes to keep of its own accord; of all that is free together it then keeps twice as much."""
+
+_keeps = False
 
 
 def keep(freed: bool) -> None:
-    """Let the process keep what it frees for what it takes next, or let glibc have its own way again.
+    """Let the process keep what it frees for what it takes next, or no more than glibc comes to keep of its own accord.
 
     Every block above 32 MiB, a layer at 512 px, goes back to the kernel otherwise, which clears it anew each time.
+    Where nothing was to be kept before, glibc, and who has set it otherwise, are left alone.
     """
+    global _keeps
     library = _glibc()
-    if library:
+    if library and freed != _keeps:
+        _keeps = freed
         library.mallopt(MMAP_THRESHOLD, LARGEST_KEPT if freed else LARGEST_KEPT_UNTOLD)
         library.mallopt(TRIM_THRESHOLD, -1 if freed else 2 * LARGEST_KEPT_UNTOLD)
 
@@ -26,6 +33,16 @@ def give_back() -> None:
     library = _glibc()
     if library:
         library.malloc_trim(0)
+
+
+@contextlib.contextmanager
+def borrowed() -> Iterator[None]:
+    """Keep nothing for longer than this lasts: the program around it wants it back."""
+    try:
+        yield
+    finally:
+        keep(False)
+        give_back()
 
 
 def _glibc() -> ctypes.CDLL | None:

@@ -135,7 +135,7 @@ class Init(Part):
     kind: InitKind = "content"
     file: str | None = None
     sigma: Positive = 1.0
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**64)] = 0
 
 
 class Adam(Part):

@@ -52,7 +52,7 @@ class Progress:
     """One step done: its number of all steps, its scale of all scales, the size, the losses before the update.
 
     `work` is the share of the whole run's work that is done, counted as steps times pixels. `image()` fetches the
-    current image (H, W, 3), unclipped.
+    image (H, W, 3), unclipped, as it is when it is called; to call it later, or to keep this, holds on to the scale.
     """
 
     step: int

@@ -37,7 +37,7 @@ _CLASSIFIER = "classifier."
 _TORCH = f"""
 loaded = library.load(source, map_location="cpu", weights_only=True)
 loaded = loaded.get("state_dict", loaded)
-arrays = {{name: value.to(library.float32).numpy() for name, value in loaded.items()
+arrays = {{name: value.detach().to(library.float32).numpy() for name, value in loaded.items()
           if library.is_tensor(value) and value.is_floating_point() and not name.startswith({_CLASSIFIER!r})}}
 """
 _MATCONVNET = """

@@ -56,7 +56,8 @@ def read(source: Source, *, allow_large: bool = False, warn: Say = _warn) -> Pic
     Orientation (EXIF) is applied, an ICC profile is converted to sRGB (perceptual intent), what is transparent shows
     white, and of an animation, or a file of several images, the first one is taken (of a Pillow image, its current
     frame). Greyscale of 16 bits keeps them, and so does RGB in a PNG or TIFF file; other colour is read with the 8 that
-    Pillow keeps, with a warning. CMYK JPEGs are read as Adobe writes them (inverted), as Pillow does.
+    Pillow keeps, with a warning where Pillow tells that there were more. CMYK JPEGs are read as Adobe writes them
+    (inverted), as Pillow does.
 
     Args:
         source: a path; a Pillow image; or an array, uint8, uint16 or floating point in [0, 1], (H, W), (H, W, 3) or

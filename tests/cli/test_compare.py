@@ -329,16 +329,32 @@ def test_pytest_has_a_fixture(photo, painting, narrow_file, nst_compare, framewo
         painting,
         weights=narrow_file,
         size=32,
-        backends=f"{framework},reference",
+        backends=[framework, "reference"],
         no_run=True,
         all_recipes=False,
         guard=False,
-        set=["tv.weight=3", "alpha=2"],
+        set={"tv.weight": 3, "alpha": 2},
     )
     assert result.ok
     assert "--no-guard --set tv.weight=3 --set alpha=2" in result.commands[0]
     with pytest.raises(pytest.fail.Exception, match=r"could not run: .* recipe: received 'none'"):
         nst_compare(photo, painting, recipe="none")
+
+
+def test_the_fixture_warns_of_what_was_left_out(
+    photo, painting, narrow_file, nst_compare, framework, tmp_path, monkeypatch
+):
+    other, module = ("tf", "tensorflow") if framework == "torch" else ("torch", "torch")
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util\n"
+        "find = importlib.util.find_spec\n"
+        f"hidden = '{module}'\n"
+        "importlib.util.find_spec = lambda name, package=None: None if name == hidden else find(name, package)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
+    with pytest.warns(UserWarning, match=f"{other} is not installed here and is left out"):
+        result = nst_compare(photo, painting, weights=narrow_file, size=32, no_run=True)
+    assert [side.backend for side in result.comparisons[0].sides] == [framework, "reference"]
 
 
 def test_the_fixture_fails_a_test_where_the_backends_part(

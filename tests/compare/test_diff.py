@@ -89,6 +89,49 @@ def test_a_run_that_goes_elsewhere_is_found_and_named(trace):
     assert found.hint
 
 
+def lengthened(trace, factor):
+    """A fault lengthens the first update of the run and of the nudged run alike."""
+    arrays = dict(trace.arrays)
+    for name in ("run", "nudged/1"):
+        start, after = (arrays[f"{name}/image/{step}"] for step in (0, 1))
+        arrays[f"{name}/image/1"] = start + factor * (after - start)
+    return dataclasses.replace(trace, arrays=arrays)
+
+
+@pytest.mark.parametrize("name", ["default", "tf-tutorial", "keras-io"])
+def test_a_rate_that_is_a_little_off_is_found_by_the_first_update(name, traced):
+    trace = traced(name, **{"size.margin": 0})
+    found = diff(lengthened(trace, 1.01), trace)
+    assert str(found.first).startswith("length of the first update: 1.0e-02, limit 1e-10")
+    assert "the right direction and another length (1.01, 1.01, 1.01 in R, G, B)" in found.hint
+    assert wants_closer_look(found)
+    assert found.trajectory.first_update.error == pytest.approx(0.01, rel=1e-6)
+    assert diff(lengthened(trace, 1 + 1e-11), trace).ok
+
+
+def test_a_first_update_that_pixels_round_away_is_held_to_its_own_rounding(trace):
+    start, after = (trace.arrays[f"run/image/{step}"] for step in (0, 1))
+    nudge = trace.arrays["nudged/1/image/0"] + 1.02 * (after - start)
+    noisy = dataclasses.replace(trace, arrays={**trace.arrays, "nudged/1/image/1": nudge})
+    assert diff(lengthened(trace, 1.1), noisy).trajectory.first_update.ok
+    assert not diff(lengthened(trace, 1.3), noisy).trajectory.first_update.ok
+
+
+def test_the_first_update_is_not_known_of_a_run_without_its_image_nor_judged_in_less_precision(trace):
+    without = {name: array for name, array in trace.arrays.items() if name != "run/image/1"}
+    assert diff(dataclasses.replace(trace, arrays=without), trace).trajectory.first_update is None
+    coarse = at(trace, precision="bf16")
+    assert diff(coarse, coarse).trajectory.first_update is None
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_image_that_one_side_alone_has_lost_is_out_at_any_step(precision, trace):
+    sides = [at(each, precision=precision) for each in (changed(trace, by(np.nan), "run/image/3"), trace)]
+    found = diff(*sides)
+    assert str(found.first).startswith("image after step 3: not comparable")
+    assert diff(sides[0], sides[0]).first is None
+
+
 def test_a_run_with_a_margin_that_goes_elsewhere_has_its_hint_too(traced):
     trace = traced(**{"size.margin": 16})
     found = diff(moved(trace, 5, 1.001), trace)
@@ -131,6 +174,11 @@ def flip(array):
     bits = np.unpackbits(array)
     bits[[3, 17]] ^= 1
     return np.packbits(bits)
+
+
+def test_a_term_beside_an_infinite_energy_is_not_comparable(trace):
+    found = diff(trace, changed(trace, lambda _: np.array(np.inf), "energy/style/relu3_1"))
+    assert str(found.first).startswith("style term of relu3_1: not comparable")
 
 
 def test_choices_that_differ_are_counted_and_loosen_the_gradients_before_them_alone(trace):
@@ -348,8 +396,9 @@ def test_the_schema_of_the_json_is_written_down():
 
 def test_no_limit_is_looser_than_what_is_promised():
     promised = {
-        "float64": dict.fromkeys(("output", "gram", "term", "gradient", "flipped-gradient"), 1e-11),
-        "float32": {"output": 2e-6, "gram": 2e-6, "term": 5e-6, "gradient": 1e-5, "flipped-gradient": 1e-2},
+        "float64": dict.fromkeys(("output", "gram", "term", "gradient", "flipped-gradient"), 1e-11) | {"update": 1e-10},
+        "float32": {"output": 2e-6, "gram": 2e-6, "term": 5e-6, "gradient": 1e-5, "flipped-gradient": 1e-2}
+        | {"update": 1e-3},
     }
     for profile, limits in promised.items():
         for quantity, limit in limits.items():

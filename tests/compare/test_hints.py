@@ -1,5 +1,7 @@
 """What no planted fault in tests/parity/test_faults.py shows."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -29,6 +31,24 @@ def test_the_size_of_the_error_tells_the_arithmetic(size, expected, trace):
 
 def test_values_that_are_not_finite_are_said(trace):
     assert "not finite" in hint(trace, by(np.nan), "output/conv3_1")
+
+
+@pytest.mark.parametrize("value", [1.5, np.nan])
+def test_an_error_between_the_values_that_were_kept_is_said(value, trace):
+    assert "its mean or deviation does not: nst trace --whole" in hint(trace, by(value), "facts/output/conv3_1")
+    assert "its mean or deviation does not" in hint(trace, by(value), "facts/output/input")
+
+
+def test_images_that_are_not_clamped_are_said(trace):
+    out = {name: by(1.5)(array) for name, array in trace.arrays.items() if name.endswith("/image/5")}
+    found = diff(dataclasses.replace(trace, arrays={**trace.arrays, **out}), trace)
+    assert "the clamp is missing" in found.hint
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["gram/relu2_1", "output/input", "term/style/relu1_1", "run/image/6"])
+def test_what_is_infinite_is_explained_without_a_warning(name, trace):
+    assert diff(changed(trace, lambda array: np.full_like(array, np.inf), name), trace).first
 
 
 def test_a_gram_matrix_that_is_no_multiple_is_no_divisor(trace):

@@ -102,6 +102,8 @@ def test_what_is_no_trace_is_named(kind, message, tmp_path):
         ("nudged/x/loss", np.zeros(3), "nudged/x/loss: expected an array of a run"),
         ("nudged/1/loss", None, "nudged/1/loss: .* received nothing"),
         ("input/style", None, "input/style: .* received nothing"),
+        ("image", np.zeros((26, 32, 3)), r"image: expected pixels with the hash \w{12}, received others"),
+        ("run/image/0", np.zeros((26, 32, 3)), r"run/image/0: expected pixels with the hash \w{12}"),
     ],
 )
 def test_a_trace_that_is_not_whole_is_named(name, array, message, trace, tmp_path):

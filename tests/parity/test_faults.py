@@ -211,11 +211,20 @@ FAULTS = {
     ),
     "T2: another step": Fault(
         "udacity2018",
-        "image after",
-        "step 5",
+        "length of",
+        "the first update",
         "T2",
         change=as_if(optimizer__lr=0.003 / 0.229),
         steps=8,
+    ),
+    "a rate that is a hundredth off": Fault(
+        "tf-tutorial", "length of", "the first update", "rate", change=as_if(optimizer__lr=0.0202), steps=8
+    ),
+    "another decay of the moments": Fault(
+        "dye2023", "image after", "step 5", "the betas", change=as_if(optimizer__beta1=0.8), steps=8
+    ),
+    "another history of L-BFGS": Fault(
+        "default", "image after", "step 5", "the history", change=as_if(optimizer__history=3), steps=8, dtype="float64"
     ),
     "T3: Gram divisor": Fault(
         "gatys2016",
@@ -228,13 +237,19 @@ FAULTS = {
         "gatys2016", "style term of", "relu1_1", "form were 'mean'", change=as_if(style__term="mean")
     ),
     "T5: Adam's epsilon, the other convention": Fault(
-        "dye2023", "image after", "step 5", "T5", change=as_if(optimizer__convention="hat"), steps=8, dtype="float64"
+        "dye2023",
+        "length of",
+        "the first update",
+        "T5",
+        change=as_if(optimizer__convention="hat"),
+        steps=2,
+        dtype="float64",
     ),
     "epsilon under the root": Fault(
-        "dye2023", "image after", "step 5", "T5", plant=epsilon_under_the_root, steps=8, dtype="float64"
+        "dye2023", "length of", "the first update", "T5", plant=epsilon_under_the_root, steps=2, dtype="float64"
     ),
     "T6: first step of L-BFGS": Fault(
-        "gatys-notebook", "image after", "step 5", "T6", plant=gradient_step_first, steps=8, dtype="float64"
+        "gatys-notebook", "length of", "the first update", "T6", plant=gradient_step_first, steps=2, dtype="float64"
     ),
     "T7: ties": Fault(
         "pytorch-blog", "gradient by", "relu1_2", "T7", plant=last_of_equals, images=FLAT, settings=SHALLOW

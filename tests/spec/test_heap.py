@@ -39,6 +39,21 @@ def test_the_library_may_have_its_own_way_again():
     assert kept < 0.1 * BLOCK
 
 
+def test_who_kept_nothing_leaves_the_library_alone(monkeypatch):
+    calls = []
+    library = types.SimpleNamespace(mallopt=lambda *settings: calls.append(settings), malloc_trim=lambda _: None)
+    monkeypatch.setattr(heap.ctypes, "CDLL", lambda name: library)
+    monkeypatch.setattr(heap, "_keeps", False)
+    heap.keep(False)
+    assert calls == []
+    with heap.borrowed():
+        heap.keep(True)
+        kept = list(calls)
+    heap.keep(False)
+    assert [name for name, _ in calls] == 2 * [name for name, _ in kept]
+    assert calls[len(kept) :] != kept
+
+
 def test_what_is_kept_is_given_back_when_asked():
     code = "heap.keep(True); before = resident(); filled(); kept = resident(); heap.give_back(); "
     code += "print(kept - before, kept - resident())"
