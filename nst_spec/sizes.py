@@ -71,7 +71,7 @@ def style_size(
         rule: one of RESIZE_RULES; it is used by `own` alone.
         size: the pixels that the rule is about.
         style_rule: one of STYLE_RULES.
-        style_scale: a factor on the result; 1.0 changes nothing.
+        style_scale: a factor on the size that the rule is about, or on the content image's; 1.0 changes nothing.
 
     Returns:
         (width, height), rounded half up, each at least 1.

@@ -279,7 +279,9 @@ def test_both_frameworks_and_the_oracle(nst, photo, painting, narrow_file):
         "tf float64 on cpu against",
     ):
         assert pair in out
-    assert err.splitlines() == [f"nst: {name}: default (1 of 1)" for name in ("torch", "tf", "reference")]
+    unsaid, *said = err.splitlines()
+    assert "narrow.safetensors does not say in which pixel space its network was trained; it is fed 'caffe'" in unsaid
+    assert said == [f"nst: {name}: default (1 of 1)" for name in ("torch", "tf", "reference")]
 
 
 def test_a_recorded_trace_takes_the_place_of_a_framework(nst, trace, photo, painting, narrow_file, framework):

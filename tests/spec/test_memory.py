@@ -77,6 +77,8 @@ def test_a_gpu_is_given_tiles_of_layers_that_32_bits_cannot_count(side, tiled):
     assert [reason.startswith(said) for reason in plan.reasons] == [True] * tiled
     assert memory.plan(wanted, "off", 1024 * GIB).tile is None
     assert memory.plan(needs(side), "auto", 1024 * GIB).tile is None
+    large_style = dataclasses.replace(needs(512), style=(side, side), on_gpu=True)
+    assert large_style.is_indexable is not tiled
 
 
 def test_a_gpu_with_much_memory_is_given_larger_tiles():

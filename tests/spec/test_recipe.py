@@ -174,6 +174,7 @@ def test_another_optimizer_begins_with_its_own_defaults():
     assert changed("pytorch-tutorial", optimizer__kind="adam").optimizer.lr == pytest.approx(0.02)
     assert changed("neural-style-tf", optimizer__kind="adam").optimizer.lr == pytest.approx(5.1)
     assert changed("neural-style-tf", optimizer__kind="adam", optimizer__lr=1.0).optimizer.lr == 1.0
+    assert changed("gatys2016", optimizer__lr=0.5, optimizer__kind="adam").optimizer.lr == 0.5  # in any order
     with pytest.raises(NstError, match=r"optimizer sgd: expected a learning rate, received none"):
         changed("neural-style-tf", optimizer__kind="sgd")
 
@@ -220,7 +221,10 @@ def test_another_optimizer_begins_with_its_own_defaults():
             {"scales": [{"fraction": 1.0, "steps": 2, "factor": 0.5}]},
             r"scales.0: expected factor and smallest together",
         ),
+        ({"scales": []}, r"scales: expected at least one, received none"),
+        ({"scales": [{"fraction": 1.0, "steps": 2, "factor": 0.95, "smallest": 9}]}, r"scales.0.factor: .*0.9"),
         ({"size.pixels": 30_000_000_000}, r"size.pixels: .*100000"),
+        ({"init.seed": 2**64}, r"init.seed: .*less than 18446744073709551616"),
         ({"optimizer": 3}, r"optimizer: expected a section"),
         ({"weights": 3}, r"weights: .*string.*3"),
     ],

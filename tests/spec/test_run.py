@@ -1,5 +1,7 @@
 """The loop's own decisions: guard, best image, clamping, scales, stopping."""
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -170,6 +172,37 @@ def test_a_step_callback_can_end_the_run(inputs):
     assert (len(complete.losses), complete.stopped) == (6, None)
 
 
+@pytest.mark.parametrize("at", [1, 2, 4])
+def test_a_run_of_several_scales_ends_at_the_step_that_asks_for_it(at, inputs):
+    chosen = quick(scales=[{"fraction": 0.7, "steps": 2}, {"fraction": 1.0, "steps": 3}])
+    outcome = run.run(REFERENCE, chosen, inputs, lambda progress: progress.step == at)
+    assert (len(outcome.losses), outcome.stopped) == (at, "on request")
+    assert outcome.image.shape == (24, 32, 3)
+
+
+def test_a_scale_without_steps_ends_no_run(inputs):
+    chosen = quick(scales=[{"fraction": 0.7, "steps": 0}, {"fraction": 1.0, "steps": 3}], steps=3)
+    assert len(run.run(REFERENCE, chosen, inputs).losses) == 3
+
+
+def test_a_scale_holds_no_other_ones_network(inputs):
+    made, alive = [], []
+
+    class Watched:
+        def __getattr__(self, name):
+            return getattr(REFERENCE, name)
+
+        def objective(self, problem, tile=None):
+            alive.append(sum(objective() is not None for objective in made))
+            objective = REFERENCE.objective(problem, tile)
+            made.append(weakref.ref(objective))
+            return objective
+
+    chosen = quick(scales=[{"fraction": 0.7, "steps": 1}, {"fraction": 1.0, "steps": 1}])
+    run.run(Watched(), chosen, inputs, lambda progress: None)
+    assert alive == [0, 0]
+
+
 def test_clamping_decides_what_the_image_may_hold(inputs):
     wild = {"init.kind": "noise", "init.sigma": 5.0, "steps": 1, "result": "last", "optimizer.lr": 1e-6}
     unclipped = run.run(REFERENCE, quick("pytorch-blog", **wild), inputs).image
@@ -239,6 +272,8 @@ def test_weights_that_end_too_early_are_an_error(inputs):
 def test_an_image_too_small_for_the_deepest_tap_is_named(inputs):
     with pytest.raises(NstError, match=r"1.png.*relu5_1"):
         run.run(REFERENCE, quick(**{"size.pixels": 15}), inputs)
+    with pytest.raises(NstError, match=r"^2.png: 32 x 3 px is too small"):
+        run.stages_of(quick(), inputs.content, picture(2, height=8, width=80))
 
 
 def test_work_is_counted_in_steps_times_pixels(inputs):
@@ -301,6 +336,15 @@ def test_a_margin_is_painted_and_cut_off(inputs):
     outcome = run.run(REFERENCE, chosen, inputs, lambda progress: shown.append(progress.image()))
     assert outcome.image.shape == inner.shape == shown[0].shape
     assert np.array_equal(np.clip(shown[-1], 0, 1), outcome.image)
+
+
+def test_every_scale_has_its_margin(inputs):
+    scales = [{"fraction": 0.7, "steps": 2}, {"fraction": 1.0, "steps": 4}]
+    shown = []
+    chosen = quick(scales=scales, **{"size.margin": 5})
+    outcome = run.run(REFERENCE, chosen, inputs, lambda progress: shown.append(progress.image().shape))
+    assert shown == [(17, 22, 3)] * 2 + [(24, 32, 3)] * 4
+    assert outcome.image.shape == (24, 32, 3)
 
 
 def test_the_bar_reaches_the_end_with_a_margin_too(inputs):
