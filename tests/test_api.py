@@ -5,6 +5,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ import nst
 from nst.cli import main
 from nst.options import RECIPE_OPTIONS
 from nst_spec import backend as backends
-from nst_spec import cpu, heap, weights
+from nst_spec import cpu, heap, weight_files, weights
+from nst_spec.images import reading
 from tests.conftest import smooth_image, to_uint8
 
 
@@ -86,6 +88,8 @@ def test_an_unknown_keyword_is_a_type_error(quick, photo, painting):
     [
         ("threads", "2", r"threads: expected 1 to 4096, received '2'"),
         ("threads", 1.5, r"threads: expected 1 to 4096, received 1\.5"),
+        ("threads", True, r"threads: expected 1 to 4096, received True"),
+        ("backend", ["torch"], r"backend: received \['torch'\]; accepted: reference, tf, torch"),
         ("threads", 2**40, r"threads: expected 1 to 4096"),
         ("weights", 5, r"weights: received 5; accepted: .*embedded"),
         ("weights", "a" * 300, r"weights: received 'a+'; accepted: .*embedded"),
@@ -118,8 +122,22 @@ def test_what_is_no_recipe_is_refused(recipe, quick, photo, painting):
 )
 def test_a_setting_without_effect_is_said(options, said, quick, photo, painting):
     warned = []
-    nst.evaluate(photo, painting, warn=warned.append, **quick, **options)
+    nst.evaluate(photo, painting, warn=warned.append, preprocessing="caffe", **quick, **options)
     assert warned == said
+
+
+def test_weights_that_do_not_say_their_pixel_space_are_used_with_a_warning(quick, photo, painting, narrow_weights):
+    warned = []
+    options = quick | {"steps": 0, "warn": warned.append}
+    nst.stylize(photo, painting, recipe="udacity2018", **options)
+    said = "narrow.safetensors does not say in which pixel space its network was trained; it is fed 'imagenet'"
+    assert [message.startswith(said) for message in warned] == [True]
+    for stated in ({"preprocessing": "unit"}, {"recipe": "pytorch-blog"}, {"weights": "random"}):
+        nst.stylize(photo, painting, **options | stated)
+    said_too = Path(quick["weights"]).with_name("said.safetensors")
+    weight_files.write(said_too, narrow_weights.arrays, {"preprocessing": "imagenet"})
+    nst.stylize(photo, painting, **options | {"weights": str(said_too)})
+    assert len(warned) == 1
 
 
 def test_an_initial_image_is_a_kind_or_a_file(quick, photo, painting):
@@ -194,6 +212,33 @@ def test_evaluate_judges_an_image(quick, photo, painting):
     assert judged.evaluation.losses.content > 0
     assert judged.evaluation.gradient.shape == (judged.height, judged.width, 3) == (24, 32, 3)
     assert nst.evaluate(photo, painting, **quick).evaluation.losses.content == 0
+
+
+def test_an_image_is_judged_pixel_by_pixel_within_the_margin(quick, painting):
+    content = to_uint8(smooth_image(24, 32, 1))
+    judged = nst.evaluate(content, painting, image=content, settings={"size.margin": 5}, **quick)
+    assert judged.evaluation.losses.content == 0
+    assert judged.evaluation.gradient.shape == (34, 42, 3)
+
+
+@pytest.mark.parametrize("role", ["content", "style", "init", "image"])
+def test_every_image_may_be_large_where_that_is_allowed(role, quick, monkeypatch):
+    small, large = (Image.fromarray(to_uint8(smooth_image(*size, 1))) for size in ((24, 32), (48, 64)))
+    monkeypatch.setattr(reading, "LARGEST", 1000)
+    pictures = dict.fromkeys(("content", "style", "init", "image"), small) | {role: large}
+    with pytest.raises(nst.NstError, match="--allow-large reads it all the same"):
+        nst.evaluate(**pictures, **quick)
+    assert nst.evaluate(**pictures, **quick, allow_large=True).width == 32
+
+
+def test_an_offline_run_downloads_no_weights(quick, photo, painting, monkeypatch):
+    monkeypatch.delenv("NST_OFFLINE")
+    given = {}
+    monkeypatch.setattr(
+        weights, "load", lambda *name, load=weights.load, **how: given.update(how) or load(*name, **how)
+    )
+    nst.evaluate(photo, painting, offline=True, **quick)
+    assert given["offline"] is True
 
 
 def test_strength_0_is_the_photo_and_1_forgets_it(quick, photo, painting):
@@ -297,15 +342,16 @@ def test_messages_go_where_they_are_told(quick, photo, painting):
 
 def test_an_image_of_another_aspect_is_judged_with_a_warning(quick, photo, painting):
     warned = []
-    nst.evaluate(photo, painting, image=to_uint8(smooth_image(48, 64, 3)), warn=warned.append, **quick)
+    options = quick | {"preprocessing": "caffe", "warn": warned.append}
+    nst.evaluate(photo, painting, image=to_uint8(smooth_image(48, 64, 3)), **options)
     assert warned == []
-    nst.evaluate(photo, painting, image=to_uint8(smooth_image(20, 64, 3)), warn=warned.append, **quick)
+    nst.evaluate(photo, painting, image=to_uint8(smooth_image(20, 64, 3)), **options)
     assert warned == ["array: 64 x 20 px is stretched to the run's 32 x 24 px"]
 
 
 def test_a_run_that_starts_from_an_image_of_another_aspect_says_so(quick, photo, painting):
     warned = []
-    options = quick | {"steps": 0, "warn": warned.append}
+    options = quick | {"steps": 0, "preprocessing": "caffe", "warn": warned.append}
     nst.stylize(photo, painting, init=to_uint8(smooth_image(48, 64, 3)), **options)
     assert warned == []
     nst.stylize(photo, painting, init=to_uint8(smooth_image(20, 64, 3)), **options)

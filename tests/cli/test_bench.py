@@ -1,8 +1,11 @@
 """`nst bench` as it is typed."""
 
+import sys
+
 import pytest
 
 from compare import bench_result
+from nst.cli_options import participants
 from nst_spec import backend as backends
 
 TINY = ["--sizes", 32, "--runs", 2]
@@ -69,6 +72,11 @@ def test_without_a_framework_it_says_what_to_install(nst, monkeypatch):
     code, out, err = nst("bench", "--sizes", 64)
     assert (code, out) == (2, "")
     assert "torch is not installed here and is left out: pip install '.[torch]'" in err
+
+
+def test_a_framework_of_another_interpreter_takes_part(monkeypatch):
+    monkeypatch.setattr(backends, "installed", lambda: ("torch", "reference"))
+    assert participants(None, {"torch": None, "tf": sys.executable}, backends.names()) == (["torch", "tf"], [])
 
 
 def test_an_earlier_result_of_other_weights_is_refused_before_any_work(nst, narrow_file, tmp_path):

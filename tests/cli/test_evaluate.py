@@ -16,7 +16,7 @@ def arguments(photo, painting, narrow_file, backend_name):
 
 
 def test_the_json_has_every_number(nst, arguments, backend_name):
-    code, out, err = nst(*arguments, "--recipe", "tf-tutorial", "--json")
+    code, out, err = nst(*arguments, "--recipe", "tf-tutorial", "--preprocessing", "caffe", "--json")
     found = json.loads(out)
     assert (code, err) == (0, "")
     assert list(found) == [

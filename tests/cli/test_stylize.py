@@ -48,7 +48,7 @@ def test_a_backend_and_the_oracle_make_the_same_picture(nst, photo, painting, qu
 
 
 def test_the_output_is_named_after_the_inputs_and_never_overwritten(nst, photo, painting, quick):
-    arguments = ["stylize", photo, painting, "--backend", "reference", "--quiet", *quick]
+    arguments = ["stylize", photo, painting, "--backend", "reference", "--quiet", *quick, "--preprocessing", "caffe"]
     assert nst(*arguments) == (0, "photo-painting.png\n", "")
     code, out, err = nst(*arguments)
     assert (code, out) == (2, "")
@@ -67,16 +67,33 @@ def test_pictures_on_the_way(nst, photo, painting, quick):
     ]
 
 
-def test_an_existing_picture_on_the_way_is_known_before_the_run(nst, photo, painting, quick):
-    Path("out-0004.png").write_text("mine")
+@pytest.mark.parametrize("name", ["out-0004.png", "out-0006.png"])
+def test_an_existing_picture_on_the_way_is_known_before_the_run(name, nst, photo, painting, quick):
+    Path(name).write_text("mine")
     code, _, err = nst(photo, painting, "-o", "out.png", "--backend", "reference", "--save-every", 2, *quick)
     assert code == 2
-    assert "out-0004.png: exists already" in err
+    assert f"{name}: exists already" in err
     assert not Path("out-0002.png").exists()
-    assert Path("out-0004.png").read_text() == "mine"
+    assert Path(name).read_text() == "mine"
 
 
-@pytest.mark.parametrize("number", Interrupt.SIGNALS)
+def test_a_forced_run_replaces_an_existing_picture_on_the_way(nst, photo, painting, quick):
+    Path("out-0002.png").write_text("mine")
+    options = ["--backend", "reference", "--save-every", 2, "--force"]
+    assert nst(photo, painting, "-o", "out.png", *options, *quick)[0] == 0
+    assert pixels("out-0002.png").shape == (24, 32, 3)
+
+
+def test_the_names_of_a_long_run_s_pictures_are_of_one_length(nst, photo, painting, quick):
+    for name in ("out-00050.png", "out-10000.png"):
+        Path(name).touch()
+    options = ["--backend", "reference", *quick, "--steps", 10_000, "--save-every", 50]
+    code, _, err = nst(photo, painting, "-o", "out.png", *options)
+    assert code == 2
+    assert "out-00050.png: exists already" in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_a_wish_to_end_write_the_image_so_far(number, nst, photo, painting, narrow_file, monkeypatch):
     def interrupt(display, progress):
         show(display, progress)
@@ -128,10 +145,13 @@ def test_a_second_ctrl_c_interrupts_at_once():
     assert ["Ctrl-C again to quit" in text for text in said] == [True]
 
 
-def test_elsewhere_than_on_a_terminal_some_lines_stand_for_all_steps(nst, photo, painting, quick):
-    code, _, err = nst(photo, painting, "-o", "o.png", "--backend", "reference", *quick, "--steps", 40)
+@pytest.mark.parametrize(
+    ("steps", "shown"), [(40, [1, *range(4, 41, 4)]), (23, [1, 3, 5, 7, 10, 12, 14, 17, 19, 21, 23])]
+)
+def test_elsewhere_than_on_a_terminal_some_lines_stand_for_all_steps(steps, shown, nst, photo, painting, quick):
+    code, _, err = nst(photo, painting, "-o", "o.png", "--backend", "reference", *quick, "--steps", steps)
     assert code == 0
-    assert [int(step) for step in re.findall(r"step (\d+)/40", err)] == [1, *range(4, 41, 4)]
+    assert [int(step) for step in re.findall(rf"step (\d+)/{steps}", err)] == shown
     assert "%|" not in err
 
 
@@ -213,7 +233,7 @@ def test_a_rerun_keeps_what_was_asked_for_over_what_the_recipe_adapts(nst, photo
     ("changed", "code", "message"),
     [
         ({}, 0, ""),
-        ({"precision": None}, 0, ""),
+        ({"precision": None, "fast": None}, 0, ""),
         ({"device": "mps"}, 2, "device for reference on this machine: received 'mps'"),
     ],
     ids=["as recorded", "from before precisions", "on another device"],
@@ -228,7 +248,9 @@ def test_a_rerun_computes_as_the_record_says(nst, photo, painting, quick, change
     found, _, err = nst("rerun", "out.png", *moved)
     assert found == code, err
     assert message in err
-    assert code or images.read_record("out-rerun.png")["backend"]["dtype"] == "float64"
+    if not code:
+        again = images.read_record("out-rerun.png")["backend"]
+        assert (again["dtype"], again["fast"]) == ("float64", True)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +297,7 @@ def test_a_rerun_rounds_as_the_api_was_asked_to(nst, photo, painting, quick, mon
 
 
 def test_a_rerun_that_computes_otherwise_says_so(nst, photo, painting, quick, framework):
-    nst(photo, painting, "-o", "out.png", "--backend", "reference", *quick)
+    nst(photo, painting, "-o", "out.png", "--backend", "reference", *quick, "--preprocessing", "caffe")
     moved = ["--content", photo, "--style", painting, "--weights", quick[1], "--force"]
     assert "computed otherwise" not in nst("rerun", "out.png", *moved)[2]
     record = images.read_record("out.png")
@@ -290,6 +312,7 @@ def test_a_rerun_that_computes_otherwise_says_so(nst, photo, painting, quick, fr
     assert "switches.winograd (None against True)" in err
     code, _, err = nst("rerun", "out.png", *moved, "--backend", framework, "--quiet")
     assert (code, err) == (0, "")
+    assert images.read_record("out-rerun.png")["backend"]["name"] == framework
 
 
 def test_a_rerun_keeps_as_few_pairs_of_lbfgs_as_memory_left(nst, photo, painting, quick):
@@ -327,6 +350,14 @@ def test_a_rerun_refuses_other_inputs(nst, photo, painting, quick):
     code, _, err = nst("rerun", "out.png", "--content", photo, "--style", painting, "--weights", "random")
     assert code == 2
     assert "weights narrow.safetensors: expected the recorded SHA-256" in err
+
+
+def test_a_rerun_takes_the_weights_it_is_given(nst, photo, painting, quick):
+    options = ["--backend", "reference", "--size", 32, "--steps", 0, "--weights", "random"]
+    assert nst(photo, painting, "-o", "out.png", *options)[0] == 0
+    code, _, err = nst("rerun", "out.png", "--content", photo, "--style", painting, "--weights", quick[1])
+    assert code == 2
+    assert "weights random: expected the recorded SHA-256" in err
 
 
 def test_info_says_in_short_what_made_a_picture(nst, photo, painting, quick):
@@ -534,9 +565,9 @@ def test_an_exploding_run_writes_the_last_good_picture_and_says_so(nst, photo, p
 
 
 def test_a_picture_on_the_way_has_its_record(nst, photo, painting, quick):
-    nst(photo, painting, "-o", "out.png", "--backend", "reference", "--save-every", 4, *quick)
+    nst(photo, painting, "-o", "out.png", "--backend", "reference", "--save-every", 4, "--bits", 16, *quick)
     record = json.loads(nst("info", "out-0004.png", "--json")[1])
-    assert (record["steps"], record["inputs"]["style"]["name"]) == (4, "painting.jpg")
+    assert (record["steps"], record["inputs"]["style"]["name"], record["bits"]) == (4, "painting.jpg", 16)
     code, _, err = nst("rerun", "out-0004.png")
     assert code == 2
     assert "saved on the way to another picture; rerun that one, with --save-every 4" in err
@@ -648,7 +679,7 @@ def test_a_reader_that_has_gone_is_no_error(photo, painting, tmp_path, quick):
     words = " ".join(shlex.quote(str(word)) for word in (photo, painting, "-o", "out.png", *quick))
     run = piped(f"{nst} {words} --backend reference 2>&1 | head -1; exit ${{PIPESTATUS[0]}}", tmp_path)
     assert run.returncode == 0
-    assert run.stdout.startswith("nst: recipe default")
+    assert run.stdout.startswith("nst: narrow.safetensors does not say")
     assert pixels(tmp_path / "out.png").shape == (24, 32, 3)
 
 

@@ -162,6 +162,24 @@ def test_what_is_not_finite_is_out(name, value, trace):
     json.loads(found.model_dump_json())
 
 
+@pytest.mark.parametrize(("number", "judged"), [(0, True), (1, True), (2, False)])
+def test_mean_and_deviation_of_a_whole_layer_are_judged_and_its_greatest_is_not(number, judged, trace):
+    def move(facts):
+        return facts * (1 + 1e-3 * (np.arange(3) == number))
+
+    assert diff(changed(trace, move, "facts/output/conv3_3"), trace).ok is not judged
+
+
+def test_a_taps_weight_weighs_the_energy_of_its_term_too(traced):
+    def error(weight):
+        trace = traced("gatys2016", runs=False, **{"content.taps": f"relu4_2={weight}"})
+        off = changed(trace, lambda _: np.array(1e-20), "term/content/relu4_2")
+        zero = changed(trace, lambda _: np.array(0.0), "term/content/relu4_2")
+        return next(layer.content_term.error for layer in diff(off, zero).layers if layer.content_term)
+
+    assert error(0.5) == pytest.approx(2 * error(1.0), rel=1e-6)
+
+
 def test_a_term_near_zero_is_judged_beside_its_energy(trace):
     # As of an image that is nearly the content image: both sides' terms are rounding.
     near = [changed(trace, lambda _, value=value: np.array(value), "term/content/relu4_2") for value in (1e-20, 3e-20)]
@@ -292,6 +310,7 @@ def test_a_run_that_ends_early_on_one_side_is_out(trace):
     assert not found.ok
     assert str(found.first) == "length of the run: 2.0e+00, limit 0e+00"
     assert "not finite" in found.hint
+    assert str(diff(trace, dataclasses.replace(trace, arrays=short)).first) == str(found.first)
     nudged_alone = {name: array for name, array in trace.arrays.items() if name != "nudged/1/image/6"}
     assert str(diff(dataclasses.replace(trace, arrays=nudged_alone), trace).first).startswith("image after step 6")
 

@@ -343,6 +343,18 @@ def test_a_zip_checkpoint_with_conv_names(checkpoints, arrays):
 
 
 @needs_torch
+def test_a_checkpoint_of_parameters(arrays, tmp_path):
+    path = tmp_path / "parameters.pth"
+    script = (
+        "import sys, torch; from safetensors.torch import load_file;"
+        "torch.save({name: torch.nn.Parameter(value) for name, value in load_file(sys.argv[1]).items()}, sys.argv[2])"
+    )
+    weight_files.write(tmp_path / "a.safetensors", arrays, {})
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "a.safetensors"), str(path)], check=True)
+    assert_same(weights.load(str(path)).arrays, arrays)
+
+
+@needs_torch
 def test_a_legacy_checkpoint_with_feature_names_does_not_say_its_preprocessing(checkpoints, arrays):
     assert not zipfile.is_zipfile(checkpoints / "legacy.pth")
     loaded = weights.load(str(checkpoints / "legacy.pth"))
