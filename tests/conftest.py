@@ -14,6 +14,7 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
 if importlib.util.find_spec("triton"):
     importlib.import_module("triton")  # PyTorch's compiler, which after TensorFlow would abort the process
 
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
@@ -22,6 +23,15 @@ from compare import launch
 from nst_spec import backend as backends
 from nst_spec import generator, preprocessing, recipe, vgg19, weight_files, weights
 from nst_spec.backend import Problem
+
+# The same examples every time, however busy the machine is; what a fixture gives is the same for all of them.
+hypothesis.settings.register_profile(
+    "steady",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("steady")
 
 # Processes that tests start run this checkout too, whatever is installed.
 os.environ.update(launch.environment())

@@ -4,7 +4,7 @@ import importlib
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -16,9 +16,7 @@ IMAGES = SHAPES.flatmap(lambda shape: arrays(np.float64, (*shape[:2], 3), elemen
 PAIRS = SHAPES.flatmap(lambda shape: st.tuples(*[arrays(np.float64, shape, elements=VALUES)] * 2))
 FACTORS = st.floats(1e-6, 1e6)
 # The fixture is the backend's name alone, the same for every example.
-quick = settings(
-    max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+quick = settings(max_examples=25)
 
 
 def differentiated(backend_name, function, array):

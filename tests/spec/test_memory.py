@@ -11,7 +11,7 @@ from nst_spec import memory, recipe, vgg19
 from nst_spec.losses import Shape
 
 MIB, GIB = 2**20, 2**30
-quick = settings(max_examples=100, deadline=None, derandomize=True)
+quick = settings(max_examples=100)
 
 
 def needs(side, name="default", workspace=6, **changed):

@@ -18,7 +18,7 @@ SIDES = st.integers(1, 12).map(lambda cells: cells * 16)
 TAPS = st.sampled_from(vgg19.TAPS)
 ROUNDINGS = st.sampled_from(["floor", "ceil"])
 TINY = weights.random_weights((3, 4, 5, 6, 7)).arrays
-quick = settings(max_examples=200, deadline=None, derandomize=True)
+quick = settings(max_examples=200)
 
 
 def test_margins_by_hand():
@@ -60,7 +60,7 @@ def gradients(network, image, slopes):
     return features, network.backward(outputs, slopes(features))["input"]
 
 
-@settings(max_examples=12, deadline=None, derandomize=True)
+@settings(max_examples=12)
 @given(st.integers(17, 150), st.integers(17, 90), SIDES, TAPS, ROUNDINGS, st.sampled_from(["max", "average"]))
 def test_grams_and_gradient_are_the_whole_image_s(height, width, side, tap, rounding, kind):
     image = smooth_image(height, width, 3)
