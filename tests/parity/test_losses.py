@@ -15,7 +15,6 @@ VALUES = st.floats(-100, 100, allow_subnormal=False)
 IMAGES = SHAPES.flatmap(lambda shape: arrays(np.float64, (*shape[:2], 3), elements=VALUES))
 PAIRS = SHAPES.flatmap(lambda shape: st.tuples(*[arrays(np.float64, shape, elements=VALUES)] * 2))
 FACTORS = st.floats(1e-6, 1e6)
-# The fixture is the backend's name alone, the same for every example.
 quick = settings(max_examples=25)
 
 
