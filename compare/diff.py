@@ -98,7 +98,7 @@ class Step(Part):
 class Trajectory(Part):
     """The runs: total losses of each side, the steps at which both have images, the final picture, the greatest ratio.
 
-    `first_update` is how far the length of the first update is off, None where it is not known, or precision too low.
+    `first_update` is how far the length of the first update is off, None where no side knows it, or precision is low.
     `judged` is False for a run too short to be, or in a precision whose roundings are no neighbours, or that is far
     from its own nudged run from the beginning.
     """
@@ -393,7 +393,7 @@ def _trajectory(a: Trace, b: Trace, profile: str) -> Trajectory | None:
 
 def _first_update(a: Trace, b: Trace, profile: str) -> Measure | None:
     ours, theirs = a.first_update(), b.first_update()
-    if ours is None or theirs is None:
+    if ours is None or theirs is None or not (np.isfinite(ours).all() or np.isfinite(theirs).all()):
         return None
     own = [
         _length_error(moved, update)

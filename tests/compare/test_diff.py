@@ -130,6 +130,11 @@ def test_an_image_that_one_side_alone_has_lost_is_out_at_any_step(precision, tra
     found = diff(*sides)
     assert str(found.first).startswith("image after step 3: not comparable")
     assert diff(sides[0], sides[0]).first is None
+    lost = changed(sides[1], by(np.nan), "run/image/1")
+    assert str(diff(lost, sides[1]).first).startswith(
+        "length of the first update: not comparable" if precision == "fp32" else "image after step 1: not comparable"
+    )
+    assert diff(lost, lost).first is None
 
 
 def test_a_run_with_a_margin_that_goes_elsewhere_has_its_hint_too(traced):
