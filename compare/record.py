@@ -1,5 +1,6 @@
 """Recording: what a backend computes for one recipe and one pair of images, as a trace."""
 
+import dataclasses
 import platform
 from collections.abc import Mapping
 from typing import Any, cast
@@ -43,12 +44,12 @@ def record(
     `version` is this package's; `image` (H, W, 3) the one to judge, in [0, 1], resized if need be, None a blend of
     both inputs and noise; `whole` whether to keep the layers' maps instead of samples; `every` how many steps apart
     images are kept; `runs` whether there are any. Beside the run there is one whose images are moved by one unit in the
-    last place before every step. `closer` is for a second look: the blend has other noise, and there are CLOSER_LOOK
-    nudged runs, by one unit, by two, and so on.
+    last place before every step, and the content image with the one that starts there. `closer` is for a second look:
+    the blend has other noise, and there are CLOSER_LOOK nudged runs, by one unit, by two, and so on.
 
     Raises NstError when an image is too small.
     """
-    backend = cast(Backend, _Keeping(backend))
+    kept = cast(Backend, _Keeping(backend))
     stage = run.stages_of(recipe, inputs.content, inputs.style)[-1]
     problem = run.problem_at(stage, recipe, inputs, backend.dtype)
     nudges = CLOSER_LOOK if closer else 1
@@ -58,12 +59,12 @@ def record(
     else:
         judged = stage.on_canvas(images.fitted(image, *stage.content_size))
     judged = judged.astype(backend.dtype)
-    objective = backend.objective(problem)
+    objective = kept.objective(problem)
     passes, evaluation = objective.passes(judged), objective.evaluate(judged)
     arrays: dict[str, Array] = {"input/content": problem.content, "input/style": problem.style, "image": judged}
     arrays |= _layers(passes, recipe.pooling, whole=whole)
     arrays |= _judgement(evaluation, objective.passes(problem.content).outputs)
-    arrays |= _runs(backend, recipe, inputs, every, nudges) if runs and recipe.steps else {}
+    arrays |= _runs(backend, kept, recipe, inputs, every, nudges) if runs and recipe.steps else {}
     header = Header(
         environment=environment(backend, version),
         recipe=recipes.as_record(recipe),
@@ -93,6 +94,24 @@ class _Keeping:
                 return objective
         self._made.append((problem, tile, self._backend.objective(problem, tile)))
         return self._made[-1][-1]
+
+
+class _Moving:
+    """A backend to which content images are given as a disturbance makes them before the first step.
+
+    A run that starts from its content image has no content loss there, to the last bit and in every backend. What moved
+    the one and not the other would measure that, and not rounding.
+    """
+
+    def __init__(self, backend: Backend, disturb: run.Disturbance) -> None:
+        self._backend, self._disturb = backend, disturb
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def objective(self, problem: Problem, tile: tiles.Tile | None = None) -> Objective:
+        moved = dataclasses.replace(problem, content=self._disturb(0, problem.content))
+        return self._backend.objective(moved, tile)
 
 
 def _encodable(named: Any) -> Any:
@@ -180,18 +199,19 @@ def _energy(values: Array) -> float:
     return float(np.sum(values.astype(np.float64) ** 2))
 
 
-def _runs(backend: Backend, recipe: Recipe, inputs: Inputs, every: int, nudges: int) -> dict[str, Array]:
+def _runs(backend: Backend, kept: Backend, recipe: Recipe, inputs: Inputs, every: int, nudges: int) -> dict[str, Array]:
     stage = run.stages_of(recipe, inputs.content, inputs.style)[0]
     first = run.problem_at(stage, recipe, inputs, backend.dtype)
     start = run.initial_image(recipe, inputs, first, stage).astype(backend.dtype)
-    found = {f"run/{name}": array for name, array in _one_run(backend, recipe, inputs, every, start, None).items()}
+    found = {f"run/{name}": array for name, array in _one_run(kept, recipe, inputs, every, start, None).items()}
     for units in range(1, nudges + 1):
         # At every step and not at the start alone, since backends round at every step: a single offset, which a
         # backend rounds alike ever after, misses most of what L-BFGS makes of rounding.
         def disturb(step: int, image: Image, units: int = units) -> Image:
             return nudged(image, units, seed=units * MOST_STEPS + step)
 
-        arrays = _one_run(backend, recipe, inputs, every, disturb(0, start), disturb)
+        its_own = cast(Backend, _Moving(backend, disturb)) if recipe.init.kind == "content" else kept
+        arrays = _one_run(its_own, recipe, inputs, every, disturb(0, start), disturb)
         found |= {f"nudged/{units}/{name}": array for name, array in arrays.items()}
     return found
 

@@ -85,6 +85,14 @@ def test_every_pixel_moves_by_one_unit_in_the_last_place(dtype):
     assert (np.abs(nudged(image, 3, seed=1) - image)[bright] >= 2 * np.spacing(image[bright])).all()
 
 
+@pytest.mark.parametrize("init", ["content", "style"])
+def test_a_run_that_starts_from_its_content_image_is_moved_with_it(init, inputs):
+    settings = {"size.pixels": 32, "steps": 2, "beta": 0.0, "tv.weight": 0.0, "init.kind": init}
+    found = record(backends.load("reference"), recipe.override(recipe.load("gatys2016"), settings), inputs, version="0")
+    assert not np.array_equal(found.arrays["nudged/1/image/0"], found.arrays["run/image/0"])
+    assert [found.arrays[f"{name}/loss"][0] == 0.0 for name in ("run", "nudged/1")] == [init == "content"] * 2
+
+
 def test_a_second_look_has_another_image_and_runs_that_are_moved_further(inputs):
     chosen = recipe.override(recipe.load("default"), {"size.pixels": 32, "steps": 3})
     oracle = backends.load("reference", dtype="float64")

@@ -221,7 +221,7 @@ FAULTS = {
         "tf-tutorial", "length of", "the first update", "rate", change=as_if(optimizer__lr=0.0202), steps=8
     ),
     "another decay of the moments": Fault(
-        "dye2023", "image after", "step 5", "the betas", change=as_if(optimizer__beta1=0.8), steps=8
+        "tf-tutorial", "image after", "step 5", "the betas", change=as_if(optimizer__beta1=0.9), steps=8
     ),
     "another history of L-BFGS": Fault(
         "default", "image after", "step 5", "the history", change=as_if(optimizer__history=3), steps=8, dtype="float64"
