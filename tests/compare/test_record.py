@@ -114,11 +114,13 @@ def test_images_can_be_kept_now_and_then_and_layers_whole(inputs):
     assert found.arrays["output/conv3_1"].shape == (8, 10, 32)
 
 
-def test_another_image_can_be_judged(inputs):
-    chosen = recipe.override(recipe.load("default"), {"size.pixels": 32})
+@pytest.mark.parametrize("margin", [0, 5])
+def test_another_image_can_be_judged(margin, inputs):
+    chosen = recipe.override(recipe.load("default"), {"size.pixels": 32, "size.margin": margin})
     image = smooth_image(26, 32, 9)
     found = record(backends.load("reference", dtype="float64"), chosen, inputs, version="0", image=image, runs=False)
-    np.testing.assert_array_equal(found.arrays["image"], image)
+    around = ((margin, margin), (margin, margin), (0, 0))
+    np.testing.assert_array_equal(found.arrays["image"], np.pad(image, around, mode="symmetric"))
     assert not found.under("run")
 
 

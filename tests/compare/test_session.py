@@ -43,10 +43,21 @@ def test_where_only_a_run_is_out_both_sides_are_recorded_again_for_a_second_look
     ((comparison, _),) = begun.compare()
     assert comparison.ok
     assert ["--closer" in call for call in launched.calls] == [False, False, True, True]
-    assert len(begun.commands) == 4
+    # Where the session's folder is, none of the commands says.
+    folder = tmp_path.name
+    assert [folder in command for command in begun.commands] == [False] * 4
+    assert ["-o closer/tf.safetensors" in command for command in begun.commands] == [False, False, False, True]
     assert begun.notes[0].startswith("default, torch against tf: a second look, after image after step 6: ")
     # What was recorded first is still there, for other pairs.
     assert not next(compare_files(tmp_path / "torch.safetensors", tmp_path / "tf.safetensors"))[0].ok
+
+
+def test_a_second_look_asks_each_side_for_what_the_first_did(launched, tmp_path):
+    launched.faulty = changed(launched.made, by(1.001), "run/image/6", "nudged/1/image/6")
+    begun = start(tmp_path, "torch")
+    begun.record("tf", "--no-run")
+    list(begun.compare())
+    assert ["--no-run" in call for call in launched.calls] == [False, True, False, True]
 
 
 def test_what_every_process_says_is_told_once(launched, monkeypatch, tmp_path):
@@ -130,9 +141,27 @@ def test_the_oracle_is_asked_for_what_it_can_do_in_reasonable_time(
         assert launched.calls[-1][device + 1] == "cpu"
 
 
+@pytest.mark.parametrize(("work", "note"), [(2e8, "judged the image alone"), (1e7, "takes too long")])
+def test_the_oracle_is_asked_for_what_the_dearest_recipe_takes(work, note, launched, traced, tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "REFERENCE_WORK", work)
+    cheap = {"content.taps": {"relu1_1": 1.0}, "style.taps": {"relu1_1": 1.0}}
+    begun = start(tmp_path, "torch", all_recipes=True)
+    trace.write(tmp_path / "torch" / "cheap.safetensors", traced(runs=False, **cheap))
+    begun.record_oracle(runs=True)
+    assert [note in said for said in begun.notes] == [True]
+
+
 def test_one_side_is_none_to_compare(launched, tmp_path):
     with pytest.raises(NstError, match="expected two backends to compare, received torch"):
         list(start(tmp_path, "torch").compare())
+
+
+def test_a_trace_against_a_folder_is_refused(trace, tmp_path):
+    (tmp_path / "b").mkdir()
+    for path in ("default.safetensors", "b/default.safetensors"):
+        session.trace.write(tmp_path / path, trace)
+    with pytest.raises(NstError, match=r"the traces differ: \S+default.safetensors has default; \S+b has default$"):
+        list(compare_files(tmp_path / "default.safetensors", tmp_path / "b"))
 
 
 def test_folders_of_different_recipes_are_named(trace, tmp_path):

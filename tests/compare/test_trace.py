@@ -27,9 +27,16 @@ def test_a_setting_that_is_younger_than_the_file_has_its_default(trace, tmp_path
     assert traces.read(tmp_path / "a.safetensors").header == trace.header
 
 
-def test_a_tap_s_shape_is_its_layer_s_and_the_image_s(trace):
+def test_a_tap_s_shape_is_its_layer_s_and_the_image_s(trace, traced):
     # Behind two poolings of 26 x 32 px.
     assert trace.tap_shape("relu3_1") == Shape(32, 6 * 8, 26 * 32)
+    assert traced(runs=False, **{"size.margin": 16}).tap_shape("relu3_1") == Shape(32, 14 * 16, 58 * 64)
+
+
+def test_a_run_that_never_began_is_whole_without_a_picture(trace, tmp_path):
+    arrays = {name: array for name, array in trace.arrays.items() if name != "run/result"}
+    traces.write(tmp_path / "a.safetensors", traces.Trace(trace.header, arrays | {"run/loss": np.zeros(0)}))
+    assert traces.read(tmp_path / "a.safetensors").arrays["run/loss"].shape == (0,)
 
 
 def test_any_program_can_read_it(trace, tmp_path):
