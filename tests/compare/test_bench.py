@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from compare import bench, bench_result, machine
+from compare import bench, bench_result, bench_table, machine
 from compare.bench import Case, in_turn
 from compare.bench_result import Memory, Profile, Result, Row
 from nst_spec import backend as backends
@@ -231,6 +231,64 @@ def test_a_change_is_the_ratio_of_medians_of_the_same_case(tmp_path):
 def test_an_earlier_result_without_a_common_case_is_refused_with_both(changes, there, tmp_path):
     with pytest.raises(NstError, match=rf"expected one of: {there}; received: torch fp32 64 px on cpu, 2 threads"):
         bench_result.changes([row(**changes)], result(row()), tmp_path)
+
+
+@pytest.fixture
+def shown(capsys):
+    """The cells of every line of a result's tables: shown(result)."""
+
+    def show(found):
+        bench_table.show(found)
+        lines = capsys.readouterr().out.splitlines()
+        return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+
+    return show
+
+
+def test_a_row_is_shown_in_milliseconds_rates_and_ratios(shown):
+    seconds = {"step": [2e-3, 4e-3], "bare": [1e-3, 2e-3], "tutorial": [3e-3, 8e-3], "matrix": [5e-4, 1e-3]}
+    memory = {"of": "process", "peak": 123_400_000}
+    head, _, cells = shown(result(row(seconds=seconds, multiply_adds=12 * 10**8, memory=memory)))
+    assert dict(zip(head, cells, strict=True)) == {
+        "backend": "torch",
+        "precision": "fp32",
+        "px": "64",
+        "step": "3 (2.5 to 3.5) ms",
+        "GFLOP/s": "800",
+        "of matrix": "30% (1000)",
+        "of bare": "50%",
+        "x tutorial": "1.75",
+        "peak memory": "123 MB",
+    }
+
+
+def test_one_row_in_tiles_gives_all_rows_the_columns_of_tiles(shown):
+    head, _, *rows = shown(result(row(), row(seconds=TILED_SECONDS, tile=32)))
+    columns = [head.index(name) for name in ("step", "tile px", "over untiled")]
+    assert [[cells[column] for column in columns] for cells in rows] == [
+        ["3000 (2500 to 3500) ms", "", ""],
+        ["3750 (3375 to 4125) ms", "32", "1.50"],
+    ]
+
+
+def test_the_parts_of_a_profile_are_shown_with_their_shares(shown):
+    seconds = {"bare": [1.0], "losses": [1.5], "evaluate": [1.75], "update": [0.25], "upload": [2.0]}
+    lines = shown(result(row(profile={"seconds": seconds | {"download": [0.25]}})))
+    assert lines[5:] == [
+        ["network", "1000 (1000 to 1000) ms", "50%"],
+        ["Gram matrices and losses", "500 (500 to 500) ms", "25%"],
+        ["reading the terms", "250 (250 to 250) ms", "12%"],
+        ["optimiser", "250 (250 to 250) ms", "12%"],
+        ["upload of an image", "2000 (2000 to 2000) ms", "once a scale"],
+        ["download of an image", "250 (250 to 250) ms", "once a scale"],
+    ]
+
+
+def test_changes_are_shown_under_what_has_changed(shown):
+    found = [{"case": "one", "step": 0.5, "bare": 2.0, "tutorial": 1.25}, {"case": "in tiles", "step": 0.75}]
+    head, _, *changes = shown(result(row(), against="earlier.json", changes=found))[3:]
+    assert head == ["case", "step", "bare network", "tutorial"]
+    assert changes == [["one", "0.50", "2.00", "1.25"], ["in tiles", "0.75", "", ""]]
 
 
 def test_processors_of_one_name_are_told_apart(tmp_path, monkeypatch):

@@ -189,6 +189,49 @@ def test_the_final_images_and_their_difference_are_in_the_page(page, trace):
     ]
 
 
+@pytest.mark.parametrize(("small", "shown_as"), [(33, "small"), (32, None)])
+def test_a_small_picture_s_pixels_are_shown_as_squares(small, shown_as, page, trace, monkeypatch):
+    monkeypatch.setattr(report, "SMALL", small)
+    shown = page((trace, trace))
+    assert [attributes.get("class") for tag, attributes in shown.tags if tag == "img"] == [shown_as] * 3
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The axes of every plot that is drawn."""
+    from matplotlib.figure import Figure
+
+    found = []
+
+    def subplots(figure, make=Figure.subplots):
+        found.append(make(figure))
+        return found[-1]
+
+    monkeypatch.setattr(Figure, "subplots", subplots)
+    return found
+
+
+def test_an_error_over_its_limit_has_a_ring(page, faulty, trace, drawn):
+    page((faulty, trace))
+    layers = [label.get_text() for label in drawn[0].get_yticklabels()]
+    rings = [ring for points in drawn[0].collections[1::2] for ring in points.get_offsets().tolist()]
+    assert rings == [[pytest.approx(0.25), layers.index("relu2_1")]]
+
+
+@pytest.mark.parametrize(("factor", "scale"), [(1, "log"), (-1, "linear")])
+def test_losses_are_drawn_on_a_logarithmic_scale_where_they_have_logarithms(factor, scale, page, trace, drawn):
+    page((changed(trace, by(factor), "run/loss"), trace))
+    assert drawn[1].get_yscale() == scale
+
+
+def test_each_side_has_its_own_distances(page, trace, drawn):
+    page((changed(trace, by(1 + 1e-6), "nudged/1/image/6"), trace))
+    last = {line.get_label(): line.get_ydata()[-1] for line in drawn[2].get_lines()}
+    first, second = (f"reference float64 on cpu ({which}), from its own nudged run" for which in ("first", "second"))
+    assert last[first] == pytest.approx(1e-6, rel=0.01)
+    assert last[second] < 1e-9
+
+
 def test_what_is_not_finite_or_of_another_shape_is_a_word(page, trace):
     broken = changed(trace, lambda array: np.full_like(array, np.nan), "slope/conv2_2", "run/result")
     other = replace(broken, header=broken.header.model_copy(update={"shapes": trace.header.shapes | {"pool1": (2, 1)}}))
