@@ -402,7 +402,11 @@ def _first_update(a: Trace, b: Trace, profile: str) -> Measure | None:
         if (moved := trace.first_update(f"nudged/{n}")) is not None
     ]
     noise = max((error for error in own if error is not None), default=0.0)
-    limit = max(TOLERANCES.limit(profile, "update"), TOLERANCES.trajectory.limit * noise)
+    # Each side rounds each value by half a unit in the last place, of white at most, and nothing averages that: values
+    # that are to move by less stay.
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        rounding = np.finfo(profile).eps / 2 * np.sum(np.abs(theirs)) / np.sum(theirs**2)
+    limit = max(TOLERANCES.limit(profile, "update"), TOLERANCES.trajectory.limit * noise, finite_or_none(rounding) or 0)
     error = _length_error(ours, theirs)
     return Measure(error=error, limit=limit, ok=error is not None and error <= limit)
 

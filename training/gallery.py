@@ -20,7 +20,7 @@ LABEL = 16
 
 def painted(content: Path, style: Path, options: Mapping[str, Any]) -> Image.Image:
     """Return the pastiche that the default recipe makes."""
-    return nst.stylize(content, style, warn=print, **options).to_pil()
+    return nst.stylize(content, style, **options).to_pil()
 
 
 def rebuilt(content: Path, options: Mapping[str, Any]) -> tuple[Image.Image, float]:
@@ -28,7 +28,7 @@ def rebuilt(content: Path, options: Mapping[str, Any]) -> tuple[Image.Image, flo
 
     Alike: the correlation of the two pictures' lightness, 1 for the same shapes.
     """
-    given: dict[str, Any] = {"beta": 0.0, "init": "noise", "sigma": 0.2, "tv_weight": 0.05, "warn": print, **options}
+    given: dict[str, Any] = {"beta": 0.0, "init": "noise", "sigma": 0.2, "tv_weight": 0.05, **options}
     found = nst.stylize(content, content, **given).to_pil()
     return found, float(np.corrcoef(_light(found).ravel(), _light(_fitted(content, found.size)).ravel())[0, 1])
 

@@ -117,6 +117,18 @@ def test_a_first_update_that_pixels_round_away_is_held_to_its_own_rounding(trace
     assert not diff(lengthened(trace, 1.3), noisy).trajectory.first_update.ok
 
 
+def test_a_first_update_of_less_than_a_unit_in_the_last_place_is_not_judged_by_what_is_left_of_it(traced):
+    trace = traced("gatys2016", dtype="float32", steps=2)
+    start, after = (trace.arrays[f"run/image/{step}"] for step in (0, 1))
+    stays = np.abs(after - start) < np.finfo("float32").eps / 4
+    assert 0.01 < stays.mean() < 0.5
+    rounded = dataclasses.replace(
+        trace, arrays={**trace.arrays, "run/image/1": np.where(stays, start, start + 1.03 * (after - start))}
+    )
+    assert diff(rounded, trace).trajectory.first_update.ok
+    assert not diff(lengthened(trace, 1.2), trace).trajectory.first_update.ok
+
+
 def test_the_first_update_is_not_known_of_a_run_without_its_image_nor_judged_in_less_precision(trace):
     without = {name: array for name, array in trace.arrays.items() if name != "run/image/1"}
     assert diff(dataclasses.replace(trace, arrays=without), trace).trajectory.first_update is None
