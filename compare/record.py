@@ -77,15 +77,22 @@ def record(
     return Trace(header, arrays)
 
 
-class _Keeping:
-    """A backend that keeps its objectives: the image that is judged and every run take the same, to compile once."""
+class _Around:
+    """A backend but for what a subclass does otherwise."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._made: list[tuple[Problem, tiles.Tile | None, Objective]] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._backend, name)
+
+
+class _Keeping(_Around):
+    """A backend that keeps its objectives: the image that is judged and every run take the same, to compile once."""
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend)
+        self._made: list[tuple[Problem, tiles.Tile | None, Objective]] = []
 
     def objective(self, problem: Problem, tile: tiles.Tile | None = None) -> Objective:
         for made, its_tile, objective in self._made:
@@ -96,7 +103,7 @@ class _Keeping:
         return self._made[-1][-1]
 
 
-class _Moving:
+class _Moving(_Around):
     """A backend to which content images are given as a disturbance makes them before the first step.
 
     A run that starts from its content image has no content loss there, to the last bit and in every backend. What moved
@@ -104,10 +111,8 @@ class _Moving:
     """
 
     def __init__(self, backend: Backend, disturb: run.Disturbance) -> None:
-        self._backend, self._disturb = backend, disturb
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._backend, name)
+        super().__init__(backend)
+        self._disturb = disturb
 
     def objective(self, problem: Problem, tile: tiles.Tile | None = None) -> Objective:
         moved = dataclasses.replace(problem, content=self._disturb(0, problem.content))

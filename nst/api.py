@@ -186,12 +186,7 @@ def prepare(
     for reason in recipes.without_effect(resolved, changes):
         warn(reason)
     run.check_weights(resolved, weight_set)
-    space = weight_sets.preprocessing_for(resolved.preprocessing, resolved.weights, weight_set)
-    if weight_set.preprocessing is None and resolved.preprocessing is None and weight_set.name not in weight_sets.SETS:
-        warn(
-            f"{Path(weight_set.name).name} does not say in which pixel space its network was trained; it is fed "
-            f"{space!r}, as the recipe's own weights are; --preprocessing says otherwise"
-        )
+    space = weight_sets.preprocessing_for(resolved.preprocessing, resolved.weights, weight_set, warn=warn)
     inputs = Inputs(content_picture, style_picture, weight_set, space, start)
     return Prepared(loaded_backend, resolved, inputs, say, warn)
 

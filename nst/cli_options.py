@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import json
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -214,7 +215,10 @@ def as_argument(path: str | Path) -> str:
 
 
 def as_typed(given: Mapping[str, Any]) -> list[str]:
-    """Return options, given by name, as they are typed; None is not given, and False but for `--no-NAME` options."""
+    """Return options, given by name, as they are typed; None is not given, and False but for `--no-NAME` options.
+
+    A list is one with commas, but `set` is typed once for each of its settings, which may also be a dict.
+    """
     switches = {option.name for option in RECIPE_OPTIONS if option.type is bool}
     typed: list[str] = []
     for name, value in given.items():
@@ -223,11 +227,19 @@ def as_typed(given: Mapping[str, Any]) -> list[str]:
             typed.append(flag)
         elif value is False and name in switches:
             typed.append(flag.replace("--", "--no-", 1))
+        elif flag == "--set":
+            typed += [word for item in _settings(value) for word in (flag, item)]
         elif isinstance(value, tuple | list):
-            typed += [word for item in value for word in (flag, str(item))]
+            typed += [flag, ",".join(map(str, value))]
         elif value is not None and value is not False:
             typed += [flag, str(value)]
     return typed
+
+
+def _settings(value: Any) -> Iterable[str]:
+    if not isinstance(value, Mapping):
+        return [value] if isinstance(value, str) else map(str, value or ())
+    return [f"{key}={item if isinstance(item, str) else json.dumps(item)}" for key, item in value.items()]
 
 
 def keywords(given: dict[str, Any], *, quiet: bool = False) -> dict[str, Any]:

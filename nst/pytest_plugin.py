@@ -1,10 +1,8 @@
 """A pytest fixture for other projects: it runs `nst compare` and fails where the backends part."""
 
-import json
 import subprocess
 import sys
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -41,8 +39,7 @@ def _compare(content: str | Path, style: str | Path, **options: object) -> "Resu
     from nst.cli_options import as_argument, as_typed
 
     pictures = as_argument(content), as_argument(style)
-    typed = as_typed({name: _as_words(name, value) for name, value in options.items()})
-    command = [sys.executable, *MODULE, "compare", *pictures, *typed, "--json", "--quiet"]
+    command = [sys.executable, *MODULE, "compare", *pictures, *as_typed(options), "--json", "--quiet"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, errors="replace", check=False)
     if not done.stdout:
         pytest.fail(f"nst compare could not run: {done.stderr.strip()}")
@@ -57,11 +54,3 @@ def _compare(content: str | Path, style: str | Path, **options: object) -> "Resu
     for note in result.notes:
         warnings.warn(f"nst compare: {note}", stacklevel=2)
     return result
-
-
-def _as_words(name: str, value: object) -> object:
-    if name == "set" and isinstance(value, Mapping):
-        return [
-            f"{key}={setting if isinstance(setting, str) else json.dumps(setting)}" for key, setting in value.items()
-        ]
-    return ",".join(map(str, value)) if name != "set" and isinstance(value, list | tuple) else value

@@ -25,7 +25,7 @@ from nst_spec.fetch import (
     matches,
     sha256_of_file,
 )
-from nst_spec.messages import Say, to_stderr
+from nst_spec.messages import Say, to_nobody, to_stderr
 from nst_spec.preprocessing import SPACES, space_named
 
 __all__ = [
@@ -160,7 +160,9 @@ def known_as(weights: WeightSet) -> str:
     return next((info.name for info in SETS.values() if info.arrays == weights.sha256), weights.name)
 
 
-def preprocessing_for(recipe_preprocessing: str | None, recipe_weights: str, weights: WeightSet) -> str:
+def preprocessing_for(
+    recipe_preprocessing: str | None, recipe_weights: str, weights: WeightSet, *, warn: Say = to_nobody
+) -> str:
     """Return the pixel space in which the network is fed.
 
     What the recipe states explicitly wins; else the weights' own; else that of the set the recipe names, where `auto`
@@ -170,18 +172,25 @@ def preprocessing_for(recipe_preprocessing: str | None, recipe_weights: str, wei
         recipe_preprocessing: the recipe's own statement, None if it makes none.
         recipe_weights: the weights that the recipe names, whichever are used instead.
         weights: the weights in use.
+        warn: told where these come from a file that does not say it, and nor does the recipe.
 
     Raises:
         NstError: if nothing says it, or what says it is no pixel space.
     """
     named = SETS.get(PRETRAINED if recipe_weights == AUTO else recipe_weights)
-    chosen = recipe_preprocessing or weights.preprocessing or (named.preprocessing if named else None)
+    stated = recipe_preprocessing or weights.preprocessing
+    chosen = stated or (named.preprocessing if named else None)
     if chosen is None:
         raise NstError(
             f"preprocessing: neither the recipe, nor the weights {weights.name}, nor the set the recipe names "
             f"({recipe_weights}) says which; state it in the recipe: {', '.join(SPACES)}"
         )
     space_named(chosen)
+    if not stated and weights.name not in SETS:
+        warn(
+            f"{Path(weights.name).name} does not say in which pixel space its network was trained; it is fed "
+            f"{chosen!r}, as the recipe's own weights are; --preprocessing says otherwise"
+        )
     return chosen
 
 
