@@ -1,5 +1,6 @@
 """What this machine's CPU can do, as far as a choice depends on it."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -34,6 +35,12 @@ def multiplies_bf16(cpu_info: Path = CPU_INFO) -> bool:
 def has_avx512(cpu_info: Path = CPU_INFO) -> bool:
     """Return whether the CPU has AVX512_FLAGS; False where Linux' `cpu_info` does not say so."""
     return _flags(cpu_info) >= AVX512_FLAGS
+
+
+@functools.cache
+def is_intel(cpu_info: Path = CPU_INFO) -> bool:
+    """Return whether the CPU is Intel's, whose products of matrices their MKL computes best."""
+    return fact("vendor_id", cpu_info) == "GenuineIntel"
 
 
 def _flags(cpu_info: Path) -> frozenset[str]:

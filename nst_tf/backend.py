@@ -150,7 +150,7 @@ class Backend(protocol.Configured):
             network_dtype=network_dtype,
             device=TF_DEVICES[self.device],
             xla=xla,
-            may_round=self._may_round,
+            xla_tv=self._may_round and problem.pixels >= XLA_PIXELS,
             winograd=takes_winograd,
         )
 

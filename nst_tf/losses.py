@@ -9,21 +9,25 @@ from nst_tf.memory import with_gradient
 
 
 def gram(features: tf.Tensor, divisor: float) -> tf.Tensor:
-    """Return the Gram matrix (C, C); nst_spec.losses.gram."""
+    """Return the Gram matrix (C, C), of features in bfloat16 in float32; nst_spec.losses.gram."""
     flat = tf.reshape(features, (-1, features.shape[-1]))
     # Of F^T F the gradient F (S + S^T) takes one product, where the tape's own takes two.
     product = with_gradient(
-        lambda flat: tf.matmul(flat, flat, transpose_a=True),
-        lambda _, slope: tf.matmul(flat, slope + tf.transpose(slope)),
+        lambda flat: tf.matmul(_wide(flat), _wide(flat), transpose_a=True),
+        lambda _, slope: tf.matmul(flat, tf.cast(slope + tf.transpose(slope), flat.dtype)),
         flat,
     )
     return product / divisor
 
 
 def squared_error(values: tf.Tensor, target: tf.Tensor, factor: float) -> tf.Tensor:
-    """Return `factor * sum (values - target)^2`; nst_spec.losses.squared_error."""
+    """Return `factor * sum (values - target)^2`, of bfloat16 in float32; nst_spec.losses.squared_error."""
     # l2_loss is half of it, and its gradient broadcasts nothing.
-    return 2 * factor * tf.nn.l2_loss(values - target)
+    return 2 * factor * tf.nn.l2_loss(_wide(values) - _wide(target))
+
+
+def _wide(features: tf.Tensor) -> tf.Tensor:
+    return tf.cast(features, tf.float32) if features.dtype == tf.bfloat16 else features
 
 
 def _differences(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -1,6 +1,6 @@
 """Image to terms, total loss and gradient; targets computed once, the network cut at the deepest tap."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -37,7 +37,7 @@ class PixelMap:
 class Objective:
     """A problem on a device; nst_spec.backend.Objective.
 
-    `xla` is whether XLA compiles the network's passes, `may_round` whether it may compile anything else, `winograd`
+    `xla` is whether XLA compiles the network's passes, `xla_tv` whether it compiles the total variation, `winograd`
     whether the network takes Winograd's algorithm.
     """
 
@@ -50,16 +50,18 @@ class Objective:
         network_dtype: str,
         device: str,
         xla: bool,
-        may_round: bool,
+        xla_tv: bool,
         winograd: bool,
     ) -> None:
         self.recipe = recipe = problem.recipe
         self.content = problem.content
         self.plan = plan
         self.dtype, self.network_dtype, self.device = dtype, network_dtype, device
-        self.xla, self.may_round = xla, may_round
+        self.xla, self.xla_tv = xla, xla_tv
         # Nothing branches or loops by a tensor: looking for it takes longer than the trace itself.
         self.loss_and_gradient = tf.function(self._loss_and_gradient, jit_compile=xla, autograph=False)
+        # TensorFlow's gradient of a slice takes ten times as long.
+        self._total_variation = tf.function(losses.total_variation, jit_compile=xla_tv, autograph=False)
         with tf.device(device):
             self.to_space = PixelMap(preprocessing.affine("unit", recipe.space), dtype)
             self.to_image = PixelMap(preprocessing.affine(recipe.space, "unit"), dtype)
@@ -84,7 +86,10 @@ class Objective:
     def content_features(self, image: tf.Tensor) -> dict[str, tuple[tf.Tensor | tuple[tf.Tensor, ...], float]]:
         """Return the variable's features at the content taps, each with its energy, the sum of its squares."""
         features = self._features_of(image, list(self.recipe.content.taps))
-        return {tap: (feature, float(tf.reduce_sum(tf.square(feature)))) for tap, feature in features.items()}
+        return {tap: (feature, self._energy(feature)) for tap, feature in features.items()}
+
+    def _energy(self, features: tf.Tensor) -> float:
+        return float(tf.reduce_sum(tf.square(tf.cast(features, self.dtype))))
 
     def grams(self, image: tf.Tensor, divisors: Mapping[str, float]) -> dict[str, tf.Tensor]:
         """Return the variable's Gram matrices, without a gradient, at the taps that have a divisor."""
@@ -95,7 +100,7 @@ class Objective:
         # Of any size, so that nothing is compiled for a style image's own.
         @tf.function(input_signature=[self._any_size], autograph=False)
         def features(x: tf.Tensor) -> dict[str, tf.Tensor]:
-            return dict(self._features(self.to_network(x), taps))
+            return dict(self.network(self.to_network(x), taps))
 
         return features(image)
 
@@ -108,17 +113,14 @@ class Objective:
         with tf.device(self.device):
             return self.to_space(tf.constant(np.asarray(image)[None], self.dtype))
 
-    def _features(self, x: tf.Tensor, taps: Sequence[str] | None = None) -> Iterator[tuple[str, tf.Tensor]]:
-        """Yield every tap, or some, with a preprocessed image's features (1, H, W, C) in its own precision."""
-        for tap, features in self.network(x, taps):
-            yield tap, tf.cast(features, x.dtype)
-
     def terms(
         self, features: Iterable[tuple[str, tf.Tensor]], variable: tf.Tensor
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Return the terms' values, in the order of Losses.of, and the Gram matrices, from the features by tap."""
         values, grams = terms.by_tap(self.recipe, features, self._content_term, self._style_term)
-        tv = losses.total_variation(variable, self.recipe.tv.form)
+        # A recipe without the term is still told its value.
+        weighed = variable if self.recipe.tv.weight else tf.stop_gradient(variable)
+        tv = self._total_variation(weighed, self.recipe.tv.form)
         return tf.stack([*values, tv]), grams
 
     def _content_term(self, tap: str, features: tf.Tensor) -> tf.Tensor:
@@ -135,7 +137,7 @@ class Objective:
         with tf.device(self.device):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(variable)
-                values, grams = self.terms(self._features(self.to_network(variable)), variable)
+                values, grams = self.terms(self.network(self.to_network(variable)), variable)
                 total = tf.tensordot(values, self.coefficients, axes=1)
             return values, tape.gradient(total, variable), grams
 

@@ -32,8 +32,7 @@ class TiledObjective(Objective):
         # XLA knows every size and bound beforehand, for nine kinds of tile at most. Else one graph serves all.
         kinds = {"jit_compile": True} if self.xla else {"input_signature": self._share_signature()}
         self._share = tf.function(self._share_of_tile, autograph=False, **kinds)
-        # XLA does without the differences' arrays, each as large as the image.
-        self._total_variation = tf.function(self._tv_and_gradient, jit_compile=self.may_round, autograph=False)
+        self._tv_and_gradient = tf.function(self._own_tv_and_gradient, jit_compile=self.xla_tv, autograph=False)
 
     def pieces(self, image: tf.Tensor) -> tuple[tiles.Piece, ...]:
         """Return the tiles of an image (1, H, W, 3)."""
@@ -63,7 +62,7 @@ class TiledObjective(Objective):
             return dict(self._cut(crop, bounds, taps))
 
     def _cut(self, crop: tf.Tensor, bounds: Bounds, taps: Sequence[str]) -> Iterator[tuple[str, tf.Tensor]]:
-        for tap, features in self._features(self.to_network(crop), taps):
+        for tap, features in self.network(self.to_network(crop), taps):
             top, bottom, left, right = bounds[tap]
             yield tap, features[:, top:bottom, left:right]
 
@@ -77,7 +76,7 @@ class TiledObjective(Objective):
         energies = dict.fromkeys(taps, 0.0)
         for piece in self.pieces(image):
             for tap, features in self.owned(image[:, *piece.crop], piece, taps).items():
-                energies[tap] += float(tf.reduce_sum(tf.square(features)))
+                energies[tap] += self._energy(features)
                 if self.plan.keeps_content:
                     kept[tap].append(features)
         return {tap: (tuple(kept[tap]), energies[tap]) for tap in taps}
@@ -105,7 +104,7 @@ class TiledObjective(Objective):
             *others, last = enumerate(self.pieces(variable))
             divisors = {tap: target.divisor for tap, target in self.style_targets.items()}
             sums = self._sums(variable, (piece for _, piece in others), divisors)
-            tv, slope = self._total_variation(variable)
+            tv, slope = self._tv_and_gradient(variable)
             gradient = tf.Variable(slope)
             del slope  # it is as large as the image
             content = np.zeros(len(self.content_targets))
@@ -126,7 +125,10 @@ class TiledObjective(Objective):
             return values, gradient.value(), self._rounded(sums)
 
     def _share_signature(self) -> tuple[Any, ...]:
-        content = {tap: tf.TensorSpec((1, None, None, self._channels[tap]), self.dtype) for tap in self.content_targets}
+        content = {
+            tap: tf.TensorSpec((1, None, None, self._channels[tap]), self.network.layers[tap].compute_dtype)
+            for tap in self.content_targets
+        }
         grams = {tap: tf.TensorSpec((self._channels[tap],) * 2, self.dtype) for tap in self.style_targets}
         return *self._signature(self.network.taps), content, grams, tf.TensorSpec((), tf.bool)
 
@@ -162,7 +164,7 @@ class TiledObjective(Objective):
         crop = self.variable(self.content[piece.crop])
         return self.owned(crop, piece, list(self.content_targets))
 
-    def _tv_and_gradient(self, variable: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _own_tv_and_gradient(self, variable: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.device(self.device):
             form = self.recipe.tv.form
             # A recipe without the term is still told its value.

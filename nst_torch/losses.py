@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
+from nst_spec import cpu
 from nst_spec.losses import GREY_SHARE
 
 BLOCKS = 16
@@ -24,55 +25,65 @@ class _Gram(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor) -> Tensor:
         ctx.save_for_backward(features)
-        first, *others = _blocks(features)
-        total = _products(_to_multiply(first))
+        first, *others = features.chunk(GPU_BLOCKS if features.is_cuda else BLOCKS, dim=2)
+        total = _products(first)
         for block in others:
-            total += _products(_to_multiply(block))
+            total += _products(block)
         return total
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> Tensor:
         (features,) = ctx.saved_tensors
-        matrix = _to_multiply(features)
-        return _mixed(matrix, (slope + slope.T).to(matrix.dtype)).to(features.dtype)
-
-
-def _blocks(features: Tensor) -> tuple[Tensor, ...]:
-    return features.chunk(GPU_BLOCKS if features.is_cuda else BLOCKS, dim=2)
-
-
-def _to_multiply(features: Tensor) -> Tensor:
-    # A GPU multiplies bfloat16 numbers exactly and adds the products up in float32; a CPU would round the sums.
-    return features if features.is_cuda else features.to(_wide(features))
+        return _mixed(features, (slope + slope.T).to(features.dtype))
 
 
 def _wide(features: Tensor) -> torch.dtype:
     return torch.float32 if features.dtype == torch.bfloat16 else features.dtype
 
 
-# Both products are also what a 1 x 1 convolution computes, for which oneDNN takes half the time that MKL takes for a
-# product on AMD's CPUs with AVX-512; where channels come first it takes a third more for Gram matrices. No convolution
-# takes a tile that owns nothing.
-
-
-def _convolves(features: Tensor) -> bool:
-    return features.is_cpu and features.numel() > 0
-
-
 def _products(features: Tensor) -> Tensor:
+    flat = _by_position(features)
+    if flat.dtype == torch.bfloat16:
+        return _products_of_bf16(flat)
     if _convolves(features) and features.stride(1) == 1:
         channels = features.shape[1]
         return conv2d_weight(features, (channels, channels, 1, 1), features)[:, :, 0, 0]
-    flat = _by_position(features)
-    wide = _wide(features)
-    return flat.T @ flat if flat.dtype == wide else torch.mm(flat.T, flat, out_dtype=wide)
+    return flat.T @ flat
+
+
+def _products_of_bf16(flat: Tensor) -> Tensor:
+    # A GPU multiplies bfloat16 numbers exactly and adds the products up in float32. A CPU would round the sums to
+    # bfloat16; to numbers of float32 that are no longer it is allowed to do the same.
+    if flat.is_cuda:
+        return torch.mm(flat.T, flat, out_dtype=torch.float32)
+    flat = flat.float()
+    product = getattr(torch.backends.mkldnn, "matmul", None)
+    if product is None:  # PyTorch before 2.9
+        return flat.T @ flat
+    before = product.fp32_precision
+    product.fp32_precision = "bf16"
+    try:
+        return flat.T @ flat
+    finally:
+        product.fp32_precision = before
 
 
 def _mixed(features: Tensor, mixing: Tensor) -> Tensor:
     if _convolves(features):
         return functional.conv2d(features, mixing[:, :, None, None])
+    if features.is_contiguous():
+        return (mixing @ features[0].flatten(1)).unflatten(1, features.shape[2:])[None]
     flat = _by_position(features) @ mixing
     return flat.unflatten(0, (1, *features.shape[2:])).permute(0, 3, 1, 2)
+
+
+# Both products are also what a 1 x 1 convolution computes, for which oneDNN takes half the time that MKL takes for a
+# product on AMD's CPUs with AVX-512, and as much again on Intel's; where channels come first it takes a third more for
+# Gram matrices. No convolution takes a tile that owns nothing.
+
+
+def _convolves(features: Tensor) -> bool:
+    return features.is_cpu and features.numel() > 0 and (features.dtype == torch.bfloat16 or not cpu.is_intel())
 
 
 def _by_position(features: Tensor) -> Tensor:

@@ -126,7 +126,9 @@ class Objective:
     def terms(self, features: Iterable[tuple[str, Tensor]], variable: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the terms' values, in the order of Losses.of, and the Gram matrices, from the features by tap."""
         values, grams = terms.by_tap(self.recipe, features, self._content_term, self._style_term)
-        tv = losses.total_variation(variable, self.recipe.tv.form)
+        # A recipe without the term is still told its value.
+        weighed = variable if self.recipe.tv.weight else variable.detach()
+        tv = losses.total_variation(weighed, self.recipe.tv.form)
         return torch.stack([*values, tv]), grams
 
     def _content_term(self, tap: str, features: Tensor) -> Tensor:
