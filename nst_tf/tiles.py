@@ -32,7 +32,7 @@ class TiledObjective(Objective):
         # XLA knows every size and bound beforehand, for nine kinds of tile at most. Else one graph serves all.
         kinds = {"jit_compile": True} if self.xla else {"input_signature": self._share_signature()}
         self._share = tf.function(self._share_of_tile, autograph=False, **kinds)
-        self._tv_and_gradient = tf.function(self._own_tv_and_gradient, jit_compile=self.xla_tv, autograph=False)
+        self.tv_and_gradient = tf.function(self._tv_and_gradient, jit_compile=self.xla_tv, autograph=False)
 
     def pieces(self, image: tf.Tensor) -> tuple[tiles.Piece, ...]:
         """Return the tiles of an image (1, H, W, 3)."""
@@ -104,7 +104,7 @@ class TiledObjective(Objective):
             *others, last = enumerate(self.pieces(variable))
             divisors = {tap: target.divisor for tap, target in self.style_targets.items()}
             sums = self._sums(variable, (piece for _, piece in others), divisors)
-            tv, slope = self._tv_and_gradient(variable)
+            tv, slope = self.tv_and_gradient(variable)
             gradient = tf.Variable(slope)
             del slope  # it is as large as the image
             content = np.zeros(len(self.content_targets))
@@ -164,7 +164,7 @@ class TiledObjective(Objective):
         crop = self.variable(self.content[piece.crop])
         return self.owned(crop, piece, list(self.content_targets))
 
-    def _own_tv_and_gradient(self, variable: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _tv_and_gradient(self, variable: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.device(self.device):
             form = self.recipe.tv.form
             # A recipe without the term is still told its value.

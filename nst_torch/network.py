@@ -60,8 +60,8 @@ def _convolution(x: Tensor, kernel: Tensor, bias: Tensor | None, winograd: bool)
 
 
 class _WholeAverages(torch.autograd.Function):
-    # Averages of 2 x 2 positions, an odd last line left out. On a GPU PyTorch's own take four times as long, and so they
-    # do on a CPU where channels come first; where they come last its gradient alone does.
+    # Averages of 2 x 2 positions, an odd last line left out. PyTorch's own take four times as long on a GPU, and on a
+    # CPU where channels come first; where they come last its gradient alone does.
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from nst_spec import generator
 from nst_spec import losses as spec
 
 SHAPES = st.tuples(st.integers(2, 6), st.integers(2, 6), st.integers(1, 4))
@@ -18,23 +19,23 @@ FACTORS = st.floats(1e-6, 1e6)
 quick = settings(max_examples=25)
 
 
-def differentiated(backend_name, function, array):
+def differentiated(backend_name, function, array, dtype="float64"):
     """The value of a function of native features or of the native variable, and its gradient, both neutral."""
     module = importlib.import_module(f"nst_{backend_name}.losses")
     if backend_name == "torch":
         import torch
 
-        x = torch.tensor(array).permute(2, 0, 1)[None].contiguous().requires_grad_()
+        x = torch.tensor(array, dtype=getattr(torch, dtype)).permute(2, 0, 1)[None].contiguous().requires_grad_()
         value = function(module, x)
         (gradient,) = torch.autograd.grad(value, x)
-        return value.item(), gradient[0].permute(1, 2, 0).numpy()
+        return value.item(), gradient[0].permute(1, 2, 0).double().numpy()
     import tensorflow as tf
 
-    x = tf.constant(array[None])
+    x = tf.constant(array[None], dtype)
     with tf.GradientTape() as tape:
         tape.watch(x)
         value = function(module, x)
-    return float(value), tape.gradient(value, x)[0].numpy()
+    return float(value), tf.cast(tape.gradient(value, x)[0], "float64").numpy()
 
 
 def native(backend_name, array, like):
@@ -75,6 +76,20 @@ def test_gram_matrices(backend_name, pair, divisor):
     value, slope = spec.squared_error(gram, target, 1.0)
     scale = float(np.sum(gram**2 + target**2))
     check_same(received, (value, spec.gram_pull_back(features, divisor, slope)), scale)
+
+
+def test_gram_matrices_of_bfloat16_are_summed_in_float32(backend_name):
+    features = np.round(16 * generator.uniform(1, (16, 12, 8)))  # few enough digits for bfloat16 to hold them
+    target = np.zeros((8, 8))
+    received = differentiated(
+        backend_name,
+        lambda losses, x: losses.squared_error(losses.gram(x, 2.0), native(backend_name, target, x), 1.0),
+        features,
+        "bfloat16",
+    )
+    value, slope = spec.squared_error(spec.gram(features, 2.0), target, 1.0)
+    assert received[0] == pytest.approx(value, rel=1e-6)
+    np.testing.assert_allclose(received[1], spec.gram_pull_back(features, 2.0, slope), rtol=2**-6)
 
 
 @quick

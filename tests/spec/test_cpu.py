@@ -24,6 +24,13 @@ def test_a_cpu_can_do_what_the_kernel_names_all_instructions_of(flags, answers, 
     assert [question(info) for question in QUESTIONS] == answers
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize(("vendor", "is_intel"), [("GenuineIntel", True), ("AuthenticAMD", False)])
+def test_a_cpus_maker_is_known(vendor, is_intel, tmp_path):
+    info = tmp_path / "cpuinfo"
+    info.write_text(f"processor\t: 0\nvendor_id\t: {vendor}\nmodel name\t: Xeon\n")
+    assert cpu.is_intel(info) is is_intel
+
+
+@pytest.mark.parametrize("question", [*QUESTIONS, cpu.is_intel])
 def test_a_system_that_does_not_say_has_none(question, tmp_path):
     assert question(tmp_path / "missing") is False

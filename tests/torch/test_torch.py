@@ -16,7 +16,7 @@ from torchvision.models import vgg19 as torchvision_vgg19  # noqa: E402
 
 import nst_torch  # noqa: E402
 from nst_spec import backend as backends  # noqa: E402
-from nst_spec import generator, recipe, vgg19, weights  # noqa: E402
+from nst_spec import cpu, generator, recipe, vgg19, weights  # noqa: E402
 from nst_spec.recipe import Pooling  # noqa: E402
 from nst_torch import backend, losses, memory, network, optimizers, winograd  # noqa: E402
 from tests.conftest import make_problem, quartic_gradient, relative  # noqa: E402
@@ -239,12 +239,36 @@ def test_a_tile_that_owns_nothing_adds_nothing():
     assert slope.shape == features.shape
 
 
+@pytest.mark.parametrize("is_intel", [True, False])
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
-def test_a_sum_over_many_positions_keeps_float32s_digits(layout):
-    features = torch.from_numpy(generator.uniform(1, (1, 512, 512, 64))).float().permute(0, 3, 1, 2)
+@pytest.mark.parametrize(("dtype", "digits"), [(torch.float32, 1e-7), (torch.bfloat16, 2e-7)])
+def test_a_sum_over_many_positions_keeps_float32s_digits(dtype, digits, layout, is_intel, monkeypatch):
+    monkeypatch.setattr(cpu, "is_intel", lambda: is_intel)
+    features = torch.from_numpy(generator.uniform(1, (1, 512, 512, 64))).to(dtype).permute(0, 3, 1, 2)
     features = features.contiguous(memory_format=layout)
     flat = features.double().flatten(2)[0]
-    assert relative(losses.gram(features, 1.0), flat @ flat.T) <= 1e-7
+    assert relative(losses.gram(features, 1.0), flat @ flat.T) <= digits
+
+
+@pytest.mark.parametrize("is_intel", [True, False])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_the_gradient_of_a_gram_matrix_has_the_features_layout(layout, is_intel, monkeypatch):
+    monkeypatch.setattr(cpu, "is_intel", lambda: is_intel)
+    features = torch.from_numpy(generator.uniform(1, (1, 5, 7, 8))).permute(0, 3, 1, 2)
+    features = features.contiguous(memory_format=layout).requires_grad_()
+    slope = torch.from_numpy(generator.uniform(2, (8, 8)))
+    (received,) = torch.autograd.grad(losses.gram(features, 4.0), features, slope)
+    assert received.is_contiguous(memory_format=layout)
+    expected = torch.einsum("ij,njhw->nihw", (slope + slope.T) / 4, features)
+    torch.testing.assert_close(received, expected, rtol=1e-13, atol=0)
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.mkldnn, "matmul"), reason="PyTorch before 2.9 has no such switch")
+def test_products_of_float32_stay_exact_beside_gram_matrices_of_bfloat16(monkeypatch):
+    switch = torch.backends.mkldnn.matmul
+    monkeypatch.setattr(switch, "fp32_precision", "ieee")
+    losses.gram(torch.ones(1, 8, 4, 4, dtype=torch.bfloat16), 1.0)
+    assert switch.fp32_precision == "ieee"
 
 
 @pytest.mark.parametrize(("ours", "theirs", "faster"), [([9, 2, 9], [5, 3, 5], True), ([2, 9, 3], [8, 1, 8], False)])
