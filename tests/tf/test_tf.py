@@ -231,6 +231,31 @@ def test_xla_is_for_those_who_accept_another_rounding(settings, onednn, xla, mon
     assert (switches["onednn"], switches["xla"]) == (onednn, xla)
 
 
+@pytest.mark.parametrize(
+    ("settings", "sides", "compiled"),
+    [
+        ({}, (64, 64), True),
+        ({"precision": "bf16"}, (64, 64), True),
+        ({}, (63, 64), False),
+        ({"deterministic": True}, (64, 64), False),
+    ],
+)
+def test_xla_compiles_the_total_variation_beside_onednn_too(
+    settings, sides, compiled, narrow_weights, not_deterministic, monkeypatch
+):
+    monkeypatch.setattr(backend, "has_onednn", lambda: True)
+    monkeypatch.setattr(backend, "XLA_PIXELS", 64 * 64)
+    images = [smooth_image(*sides, seed) for seed in (1, 2, 3)]
+    problem = make_problem("default", narrow_weights, *images[:2], dtype="float32")
+    plain, fast = (
+        backends.load("tf", device="cpu", fast=fast, **settings).objective(problem) for fast in (False, True)
+    )
+    assert (fast.xla, fast.xla_tv, plain.xla_tv) == (False, compiled, False)
+    found, expected = (objective.evaluate(images[2].astype("float32")) for objective in (fast, plain))
+    assert found.losses.tv == pytest.approx(expected.losses.tv, rel=1e-5)
+    assert relative(found.gradient, expected.gradient) <= 1e-5
+
+
 def test_xla_is_not_for_a_process_that_something_made_deterministic(not_deterministic, narrow_weights):
     images = [smooth_image(192, 192, seed) for seed in (1, 2)]
     problem = make_problem("default", narrow_weights, *images, dtype="float32", **{"pooling.kind": "max"})
