@@ -61,7 +61,7 @@ class Objective:
         # Nothing branches or loops by a tensor: looking for it takes longer than the trace itself.
         self.loss_and_gradient = tf.function(self._loss_and_gradient, jit_compile=xla, autograph=False)
         # TensorFlow's gradient of a slice takes ten times as long as XLA's, which needs no arrays of the differences.
-        self._total_variation = tf.function(losses.total_variation, jit_compile=xla_tv, autograph=False)
+        self.tv_and_gradient = tf.function(self._tv_and_gradient, jit_compile=xla_tv, autograph=False)
         with tf.device(device):
             self.to_space = PixelMap(preprocessing.affine("unit", recipe.space), dtype)
             self.to_image = PixelMap(preprocessing.affine(recipe.space, "unit"), dtype)
@@ -113,15 +113,11 @@ class Objective:
         with tf.device(self.device):
             return self.to_space(tf.constant(np.asarray(image)[None], self.dtype))
 
-    def terms(
-        self, features: Iterable[tuple[str, tf.Tensor]], variable: tf.Tensor
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Return the terms' values, in the order of Losses.of, and the Gram matrices, from the features by tap."""
-        values, grams = terms.by_tap(self.recipe, features, self._content_term, self._style_term)
-        # A recipe without the term is still told its value.
-        weighed = variable if self.recipe.tv.weight else tf.stop_gradient(variable)
-        tv = self._total_variation(weighed, self.recipe.tv.form)
-        return tf.stack([*values, tv]), grams
+    def terms(self, features: Iterable[tuple[str, tf.Tensor]]) -> tuple[tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
+        """Return the taps' terms, in the order of Losses.of, their weighted sum, and the Gram matrices."""
+        parts, grams = terms.by_tap(self.recipe, features, self._content_term, self._style_term)
+        values = tf.stack(parts)
+        return values, tf.tensordot(values, self.coefficients[:-1], axes=1), grams
 
     def _content_term(self, tap: str, features: tf.Tensor) -> tf.Tensor:
         target = self.content_targets[tap]
@@ -137,9 +133,21 @@ class Objective:
         with tf.device(self.device):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(variable)
-                values, grams = self.terms(self.network(self.to_network(variable)), variable)
-                total = tf.tensordot(values, self.coefficients, axes=1)
-            return values, tape.gradient(total, variable), grams
+                values, total, grams = self.terms(self.network(self.to_network(variable)))
+            tv, slope = self.tv_and_gradient(variable)
+            return tf.concat([values, [tv]], axis=0), tape.gradient(total, variable) + slope, grams
+
+    def _tv_and_gradient(self, variable: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        with tf.device(self.device):
+            form = self.recipe.tv.form
+            # A recipe without the term is still told its value.
+            if not self.recipe.tv.weight:
+                return losses.total_variation(variable, form), tf.zeros_like(variable)
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(variable)
+                value = losses.total_variation(variable, form)
+                total = value * self.coefficients[-1]
+            return value, tape.gradient(total, variable)
 
     @tf.function(autograph=False)
     def _passes(self, variable: tf.Tensor) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
@@ -150,8 +158,7 @@ class Objective:
                 tape.watch(x)
                 outputs = {"input": x} | dict(self.network(x, list(self.network.layers)))
                 in_full = {layer: tf.cast(output, x.dtype) for layer, output in outputs.items()}
-                values, _ = self.terms(in_full.items(), tf.stop_gradient(variable))
-                total = tf.tensordot(values, self.coefficients, axes=1)
+                _, total, _ = self.terms(in_full.items())
             slopes = tape.gradient(total, outputs)
             return in_full, {layer: tf.cast(slope, x.dtype) for layer, slope in slopes.items()}
 

@@ -32,7 +32,6 @@ class TiledObjective(Objective):
         # XLA knows every size and bound beforehand, for nine kinds of tile at most. Else one graph serves all.
         kinds = {"jit_compile": True} if self.xla else {"input_signature": self._share_signature()}
         self._share = tf.function(self._share_of_tile, autograph=False, **kinds)
-        self.tv_and_gradient = tf.function(self._tv_and_gradient, jit_compile=self.xla_tv, autograph=False)
 
     def pieces(self, image: tf.Tensor) -> tuple[tiles.Piece, ...]:
         """Return the tiles of an image (1, H, W, 3)."""
@@ -163,18 +162,6 @@ class TiledObjective(Objective):
             return {tap: target.features[number] for tap, target in self.content_targets.items()}
         crop = self.variable(self.content[piece.crop])
         return self.owned(crop, piece, list(self.content_targets))
-
-    def _tv_and_gradient(self, variable: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        with tf.device(self.device):
-            form = self.recipe.tv.form
-            # A recipe without the term is still told its value.
-            if not self.recipe.tv.weight:
-                return losses.total_variation(variable, form), tf.zeros_like(variable)
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(variable)
-                value = losses.total_variation(variable, form)
-                total = value * self.coefficients[-1]
-            return value, tape.gradient(total, variable)
 
     def passes(self, image: protocol.Image) -> protocol.Passes:
         """Raise NstError: layer by layer is for the whole image."""

@@ -123,13 +123,11 @@ class Objective:
         tensor = torch.tensor(np.asarray(image), dtype=self.like.dtype, device=self.like.device)
         return self.to_space(tensor[None].permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last))
 
-    def terms(self, features: Iterable[tuple[str, Tensor]], variable: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the terms' values, in the order of Losses.of, and the Gram matrices, from the features by tap."""
-        values, grams = terms.by_tap(self.recipe, features, self._content_term, self._style_term)
-        # A recipe without the term is still told its value.
-        weighed = variable if self.recipe.tv.weight else variable.detach()
-        tv = losses.total_variation(weighed, self.recipe.tv.form)
-        return torch.stack([*values, tv]), grams
+    def terms(self, features: Iterable[tuple[str, Tensor]]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Return the taps' terms, in the order of Losses.of, their weighted sum, and the Gram matrices."""
+        parts, grams = terms.by_tap(self.recipe, features, self._content_term, self._style_term)
+        values = torch.stack(parts)
+        return values, values @ self.coefficients[:-1], grams
 
     def _content_term(self, tap: str, features: Tensor) -> Tensor:
         target = self.content_targets[tap]
@@ -148,9 +146,21 @@ class Objective:
 
     def _loss_and_gradient(self, variable: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         x = variable.detach().requires_grad_(True)
-        values, grams = self.terms(self.network(self.to_network(x)), x)
-        (gradient,) = torch.autograd.grad(values @ self.coefficients, x)
-        return values.detach(), gradient, grams
+        values, total, grams = self.terms(self.network(self.to_network(x)))
+        (gradient,) = torch.autograd.grad(total, x)
+        tv, slope = self.tv_and_gradient(variable)
+        return torch.cat([values.detach(), tv[None]]), gradient + slope, grams
+
+    def tv_and_gradient(self, variable: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the total variation and the gradient of its weighted term by the variable."""
+        x = variable.detach()
+        # A recipe without the term is still told its value.
+        if not self.recipe.tv.weight:
+            return losses.total_variation(x, self.recipe.tv.form), torch.zeros_like(x)
+        x.requires_grad_(True)
+        value = losses.total_variation(x, self.recipe.tv.form)
+        (gradient,) = torch.autograd.grad(value * self.coefficients[-1], x)
+        return value.detach(), gradient
 
     def evaluate(self, image: protocol.Image) -> protocol.Evaluation:
         """Return losses, gradient and Gram matrices of an image."""
@@ -169,8 +179,8 @@ class Objective:
         x = self.to_network(variable).clone().requires_grad_(True)
         outputs = {"input": x} | dict(self.network(x, list(self.network.layers)))
         in_full = {layer: output.to(x.dtype) for layer, output in outputs.items()}
-        values, _ = self.terms(in_full.items(), variable)
-        gradients = torch.autograd.grad(values @ self.coefficients, list(outputs.values()))
+        _, total, _ = self.terms(in_full.items())
+        gradients = torch.autograd.grad(total, list(outputs.values()))
         return protocol.Passes(
             {layer: to_neutral(output) for layer, output in in_full.items()},
             {layer: to_neutral(slope.to(x.dtype)) for layer, slope in zip(outputs, gradients, strict=True)},

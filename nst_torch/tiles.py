@@ -81,7 +81,7 @@ class TiledObjective(Objective):
         *others, last = enumerate(self.pieces(x))
         divisors = {tap: target.divisor for tap, target in self.style_targets.items()}
         sums = self._sums(x, (piece for _, piece in others), divisors)
-        tv, gradient = self._total_variation(x)
+        tv, gradient = self.tv_and_gradient(x)
         content = x.new_zeros(len(self.content_targets), dtype=self._wide)
         # The last tile completes the Gram matrices, so its forward pass serves both passes.
         for number, piece in _in_turn((last, *others)):
@@ -126,15 +126,6 @@ class TiledObjective(Objective):
         with torch.no_grad():
             crop = self.variable(self.content[piece.crop])
             return dict(self.owned(crop, piece, list(self.content_targets)))
-
-    def _total_variation(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        # A recipe without the term is still told its value.
-        if not self.recipe.tv.weight:
-            return losses.total_variation(x, self.recipe.tv.form), torch.zeros_like(x)
-        x = x.clone().requires_grad_(True)
-        value = losses.total_variation(x, self.recipe.tv.form)
-        (gradient,) = torch.autograd.grad(value * self.coefficients[-1], x)
-        return value.detach(), gradient
 
     def passes(self, image: protocol.Image) -> protocol.Passes:
         """Raise NstError: layer by layer is for the whole image."""
