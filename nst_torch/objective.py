@@ -148,10 +148,10 @@ class Objective:
         x = variable.detach().requires_grad_(True)
         values, total, grams = self.terms(self.network(self.to_network(x)))
         (gradient,) = torch.autograd.grad(total, x)
-        tv, slope = self.tv_and_gradient(variable)
+        tv, slope = self._tv_and_gradient(variable)
         return torch.cat([values.detach(), tv[None]]), gradient + slope, grams
 
-    def tv_and_gradient(self, variable: Tensor) -> tuple[Tensor, Tensor]:
+    def _tv_and_gradient(self, variable: Tensor) -> tuple[Tensor, Tensor]:
         """Return the total variation and the gradient of its weighted term by the variable."""
         x = variable.detach()
         # A recipe without the term is still told its value.

@@ -81,7 +81,7 @@ class TiledObjective(Objective):
         *others, last = enumerate(self.pieces(x))
         divisors = {tap: target.divisor for tap, target in self.style_targets.items()}
         sums = self._sums(x, (piece for _, piece in others), divisors)
-        tv, gradient = self.tv_and_gradient(x)
+        tv, gradient = self._tv_and_gradient(x)
         content = x.new_zeros(len(self.content_targets), dtype=self._wide)
         # The last tile completes the Gram matrices, so its forward pass serves both passes.
         for number, piece in _in_turn((last, *others)):
