@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from nst_spec import memory, tiles, vgg19
+from nst_spec import memory, tiles, vgg19, winograd
 from nst_spec.errors import NstError, install, not_accepted, reason
 from nst_spec.losses import Shape, total_loss
 from nst_spec.recipe import Optimizer, Recipe
@@ -304,6 +304,8 @@ class Configured:
 
     name: str
     plan = memory.Plan()
+    winograd = False
+    """Whether the last objective takes Winograd's algorithm."""
 
     def __init__(
         self,
@@ -323,6 +325,8 @@ class Configured:
     def planned(self, problem: Problem, tile: tiles.Tile | None, free: int, workspace: int) -> memory.Plan:
         """Set and return in which tiles, if any, to compute a problem; `tile` takes the place of the settings'."""
         recipe = problem.recipe
+        if self.winograd:
+            free -= winograd.kernel_bytes(problem.weights.arrays, recipe.taps)
         needs = memory.Needs(
             recipe,
             problem.weights.widths,

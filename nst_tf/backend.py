@@ -22,7 +22,7 @@ from nst_tf.tiles import TiledObjective
 
 NETWORK_DTYPES = {"bf16": "bfloat16"}
 """What the network computes in at a precision that is not the run's own dtype."""
-XLA_PIXELS = winograd.PIXELS
+XLA_PIXELS = 192 * 192
 """Content images of fewer pixels are done in less time than XLA takes to compile."""
 TF_DEVICES = {"cpu": "/CPU:0", "cuda": "/GPU:0", "mps": "/GPU:0"}
 
@@ -66,8 +66,6 @@ class Backend(protocol.Configured):
     """TensorFlow on a device, in a precision; nst_spec.backend.Backend."""
 
     name = "tf"
-    winograd = False
-    """Whether the last objective takes Winograd's algorithm."""
 
     def __init__(self, settings: protocol.Settings) -> None:
         if keras.backend.backend() != "tensorflow":
@@ -95,7 +93,7 @@ class Backend(protocol.Configured):
         return (self.device, self.dtype) == ("cpu", "float32") and has_onednn()
 
     def _takes_winograd(self, problem: protocol.Problem) -> bool:
-        """Return whether convolutions take Winograd's algorithm, whose transforms XLA compiles, unless in tiles."""
+        """Return whether convolutions take Winograd's algorithm, which rounds otherwise than a plain sum."""
         is_large = problem.is_wide and problem.pixels >= winograd.PIXELS
         return self._may_round and self.precision == "fp32" and is_large
 
@@ -128,15 +126,11 @@ class Backend(protocol.Configured):
         """Return the problem with the network built and the targets computed."""
         memory.release(self.device)
         xla = self._xla and problem.pixels >= XLA_PIXELS
-        takes_winograd = self._takes_winograd(problem)
-        free, workspace = memory.free(self.device), self._workspace(xla)
-        plan = self.planned(problem, tile, free, memory.WINOGRAD_WORKSPACE if takes_winograd else workspace)
-        if takes_winograd and plan.tile:
-            # Tiles are for want of memory, of which the algorithm takes twice as much.
-            takes_winograd, plan = False, self.planned(problem, tile, free, workspace)
+        self.winograd = self._takes_winograd(problem)
+        free = memory.free(self.device)
+        plan = self.planned(problem, tile, free, self._workspace(xla))
         if xla and plan.tile and plan.tile**2 < XLA_PIXELS:
             xla, plan = False, self.planned(problem, tile, free, self._workspace(False))
-        self.winograd = takes_winograd
         problem = dataclasses.replace(problem, recipe=plan.adapted(problem.recipe))
         network_dtype = NETWORK_DTYPES.get(self.precision, self.dtype)
         if self.fast:
@@ -151,7 +145,7 @@ class Backend(protocol.Configured):
             device=TF_DEVICES[self.device],
             xla=xla,
             xla_tv=self._may_round and problem.pixels >= XLA_PIXELS,
-            winograd=takes_winograd,
+            winograd=self.winograd,
         )
 
     def ran_out_of_memory(self, error: BaseException) -> bool:

@@ -19,8 +19,6 @@ On a CPU, Eigen's gradient of a convolution lays out all its windows, nine times
 """
 ONEDNN_WORKSPACE = 5
 """The same for oneDNN, which does without that, but never gives its pool back."""
-WINOGRAD_WORKSPACE = 11
-"""The same with Winograd's algorithm, whose tiles overlap."""
 XLA_WORKSPACE = 4
 """The same where XLA compiles the passes, which uses its memory again and again."""
 

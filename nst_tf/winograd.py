@@ -1,12 +1,4 @@
-"""Convolutions by Winograd's algorithm F(4 x 4, 3 x 3): a quarter of the multiplications, for a little more rounding.
-
-The image is cut into tiles d of 6 x 6 positions that begin 4 apart, and with a kernel g each gives 4 x 4 outputs,
-
-    A' [(G g G') * (B' d B)] A,
-
-where * is, position by position, the product over the channels: 36 products of matrices for a whole layer. Source:
-A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016.
-"""
+"""Convolutions by the spec's Winograd algorithm, a whole layer at a time."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,26 +8,14 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from nst_spec import winograd
+from nst_spec.winograd import SIDE, STEP
 from nst_tf.memory import with_gradient
 
-PIXELS = 192 * 192
-"""Content images of fewer pixels are done in less time than XLA takes to compile."""
+PIXELS = 128 * 128
+"""Content images of fewer pixels gain less than the kernels' transform takes."""
 CHANNELS = 128
 """With fewer channels, in or out, the transforms take more time than the products save."""
-
-B = (
-    (4, 0, -5, 0, 1, 0),
-    (0, -4, -4, 1, 1, 0),
-    (0, 4, -4, -1, 1, 0),
-    (0, -2, -1, 2, 1, 0),
-    (0, 2, -1, -2, 1, 0),
-    (0, 4, 0, -5, 0, 1),
-)
-G = ((6, 0, 0), (-4, -4, -4), (-4, 4, -4), (1, 2, 4), (1, -2, 4), (0, 0, 24))
-"""Times 24."""
-A = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
-STEP, SIDE = len(A), len(B)
-"""How far apart tiles begin, and their side."""
 
 
 class Convolution(keras.layers.Conv2D):
@@ -46,64 +26,57 @@ class Convolution(keras.layers.Conv2D):
         super().set_weights(weights)
         kernel, bias = map(np.asarray, weights)
         turned = np.transpose(kernel[::-1, ::-1], (0, 1, 3, 2))
-        self.forward, self.backward = (transformed(each) for each in (kernel, turned))
+        self.transformed, self.turned_transformed = (transformed(each) for each in (kernel, turned))
         self.shift = tf.constant(bias)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Return the outputs (1, H, W, out)."""
-        if None in x.shape:  # XLA compiles for one size
-            return super().call(x)
         return with_gradient(
-            lambda x: convolution(x, self.forward, self.shift),
-            lambda _, slope: convolution(slope, self.backward, None),
+            lambda x: convolution(x, self.transformed, self.shift),
+            lambda _, slope: convolution(slope, self.turned_transformed, None),
             x,
         )
 
 
 def transformed(kernel: NDArray) -> tf.Tensor:
-    """Return G g G' (36, in, out) of a kernel (3, 3, in, out)."""
-    g = np.array(G) / 24
-    found = tf.matmul(tf.constant(np.kron(g, g), kernel.dtype), tf.reshape(kernel, (len(G[0]) ** 2, -1)))
-    return tf.reshape(found, (-1, *kernel.shape[2:]))
+    """Return G g G' (36, in, out) of a kernel g (3, 3, in, out)."""
+    channels = kernel.shape[2:]
+    found = tf.matmul(tf.constant(winograd.KERNEL, kernel.dtype), tf.reshape(kernel, (-1, np.prod(channels))))
+    return tf.reshape(found, (-1, *channels))
 
 
 def convolution(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:
     """Return the convolution (1, H, W, out) of x (1, H, W, in), zero around its border, with a transformed kernel."""
-    _, height, width, _ = x.shape
-    shift = tf.zeros(kernel.shape[-1], x.dtype) if bias is None else bias
-    return _outputs(tf.matmul(_tiles(x), kernel), shift, height, width)
+    height, width = _sides(x[0])
+    down, across = winograd.tiles(height), winograd.tiles(width)
+    products = tf.matmul(_tiles(x[0], down, across), kernel)
+    found = _outputs(products, down, across)[:height, :width][None]
+    found.set_shape((*x.shape[:3], kernel.shape[-1]))
+    return found if bias is None else found + bias
 
 
-# Without XLA each of the sums would be written and read again.
+def _sides(x: tf.Tensor) -> tuple[Any, Any]:
+    # Numbers where the graph is of one size, else tensors.
+    height, width = tf.unstack(tf.shape(x)[:2]) if None in x.shape else x.shape[:2]
+    return height, width
 
 
-@tf.function(jit_compile=True, autograph=False)
-def _tiles(x: tf.Tensor) -> tf.Tensor:
-    """Return B' d B of every tile, (36, tiles, in)."""
-    _, height, width, channels = x.shape
-    down, across = _counts(height, width)
-    missing = (STEP * down + 1 - height, STEP * across + 1 - width)
-    x = tf.pad(x[0], [[1, missing[0]], [1, missing[1]], [0, 0]])
-    rows = tf.stack(_combined(B, [x[i:][: STEP * down : STEP] for i in range(SIDE)]))  # (6, down, W, in)
-    found = tf.stack(_combined(B, [rows[:, :, j:][:, :, : STEP * across : STEP] for j in range(SIDE)]), axis=1)
-    return tf.reshape(found, (SIDE * SIDE, down * across, channels))
+def _tiles(x: tf.Tensor, down: Any, across: Any) -> tf.Tensor:
+    """Return B' d B of all tiles of x (H, W, in): (36, tiles, in)."""
+    height, width = _sides(x)
+    channels = x.shape[2]
+    x = tf.pad(x, [[1, STEP * down + 1 - height], [1, STEP * across + 1 - width], [0, 0]])
+    i, j = np.divmod(np.arange(SIDE * SIDE)[:, None, None], SIDE)
+    rows = STEP * tf.range(down)[:, None] + i
+    places = rows * (STEP * across + 2) + STEP * tf.range(across) + j
+    d = tf.gather(tf.reshape(x, (-1, channels)), places)
+    found = tf.matmul(tf.constant(winograd.INPUT, x.dtype), tf.reshape(d, (SIDE * SIDE, -1)))
+    return tf.reshape(found, (SIDE * SIDE, -1, channels))
 
 
-@tf.function(jit_compile=True, autograph=False)
-def _outputs(products: tf.Tensor, bias: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """Return the outputs (1, H, W, out) of all tiles, A' m A of each one's products m, with the bias."""
-    down, across = _counts(height, width)
-    products = tf.reshape(products, (SIDE, SIDE, down, across, products.shape[-1]))
-    rows = tf.stack(_combined(A, tf.unstack(products)), axis=2)  # (6, down, 4, across, out)
-    found = tf.stack(_combined(A, tf.unstack(rows)), axis=3)  # (down, 4, across, 4, out)
-    whole = tf.reshape(found, (1, STEP * down, STEP * across, products.shape[-1]))
-    return whole[:, :height, :width] + bias
-
-
-def _counts(height: int, width: int) -> tuple[int, int]:
-    return -(-height // STEP), -(-width // STEP)
-
-
-def _combined(matrix: Sequence[Sequence[int]], parts: Sequence[Any]) -> list[Any]:
-    """Return each row's sum of the parts times its numbers."""
-    return [sum(number * part for number, part in zip(row, parts, strict=True) if number) for row in matrix]
+def _outputs(products: tf.Tensor, down: Any, across: Any) -> tf.Tensor:
+    """Return A' m A of all products m (36, tiles, out), each in its place: (4 down, 4 across, out)."""
+    channels = products.shape[-1]
+    found = tf.matmul(tf.constant(winograd.OUTPUT, products.dtype), tf.reshape(products, (SIDE * SIDE, -1)))
+    found = tf.transpose(tf.reshape(found, (STEP, STEP, down, across, channels)), (2, 0, 3, 1, 4))
+    return tf.reshape(found, (STEP * down, STEP * across, channels))

@@ -48,8 +48,6 @@ class Backend(protocol.Configured):
     """PyTorch on a device, in a precision; nst_spec.backend.Backend."""
 
     name = "torch"
-    winograd = False
-    """Whether the last objective takes Winograd's algorithm."""
 
     def __init__(self, settings: protocol.Settings) -> None:
         super().__init__(settings, available_devices(), multiplies_bf16)
@@ -63,7 +61,7 @@ class Backend(protocol.Configured):
         may_round = self.fast and not torch.backends.cudnn.deterministic
         fits = (self.device, self.dtype, self.precision) == ("cpu", "float32", "fp32")
         is_large = problem.is_wide and problem.pixels >= winograd.PIXELS
-        return may_round and fits and is_large and winograd.is_available() and winograd.is_faster()
+        return may_round and fits and is_large and winograd.is_faster()
 
     def versions(self) -> dict[str, str]:
         """Return the versions of torch, and of the GPU's software if it computes there."""
@@ -83,8 +81,6 @@ class Backend(protocol.Configured):
         }
 
     def _workspace(self) -> int:
-        if self.winograd:
-            return memory.WINOGRAD_WORKSPACE
         return memory.DOUBLE_WORKSPACE if (self.device, self.dtype) == ("cpu", "float64") else memory.WORKSPACE
 
     def objective(self, problem: protocol.Problem, tile: tiles.Tile | None = None) -> Objective:

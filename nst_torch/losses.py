@@ -45,7 +45,7 @@ def _products(features: Tensor) -> Tensor:
     flat = _by_position(features)
     if flat.dtype == torch.bfloat16:
         return _products_of_bf16(flat)
-    if _convolves(features) and features.stride(1) == 1:
+    if _convolves(features):
         channels = features.shape[1]
         return conv2d_weight(features, (channels, channels, 1, 1), features)[:, :, 0, 0]
     return flat.T @ flat
@@ -71,15 +71,12 @@ def _products_of_bf16(flat: Tensor) -> Tensor:
 def _mixed(features: Tensor, mixing: Tensor) -> Tensor:
     if _convolves(features):
         return functional.conv2d(features, mixing[:, :, None, None])
-    if features.is_contiguous():
-        return (mixing @ features[0].flatten(1)).unflatten(1, features.shape[2:])[None]
     flat = _by_position(features) @ mixing
     return flat.unflatten(0, (1, *features.shape[2:])).permute(0, 3, 1, 2)
 
 
 # Both products are also what a 1 x 1 convolution computes, for which oneDNN takes half the time that MKL takes for a
-# product on AMD's CPUs with AVX-512, and as much again on Intel's; where channels come first it takes a third more for
-# Gram matrices. No convolution takes a tile that owns nothing.
+# product on AMD's CPUs with AVX-512, and as much again on Intel's. No convolution takes a tile that owns nothing.
 
 
 def _convolves(features: Tensor) -> bool:

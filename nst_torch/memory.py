@@ -9,8 +9,6 @@ WORKSPACE = 6
 """Arrays as large as the largest layer that a backward pass takes beside what the forward pass has kept."""
 DOUBLE_WORKSPACE = 14
 """The same for float64 on a CPU, where a convolution lays out all its windows, nine times a layer."""
-WINOGRAD_WORKSPACE = 9
-"""As WORKSPACE, by Winograd's algorithm: NNPACK transforms a layer as a whole, and keeps what that took."""
 SHORT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "bad_alloc", "alloc_failed")
 """What the RuntimeErrors say that a CPU's allocator, an MPS device and a library beneath raise."""
 

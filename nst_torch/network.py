@@ -25,7 +25,7 @@ class _Convolved(torch.autograd.Function):
         if rectify and fuses and x.dtype != torch.float64:
             y = torch.cudnn_convolution_relu(x, layer.weight, layer.bias, (1, 1), (1, 1), (1, 1), 1)
         else:
-            y = _convolution(x, layer.weight, layer.bias, layer.winograd)
+            y = _convolution(x, layer.weight, layer.bias, layer.transformed)
             y = y.relu_() if rectify else y
         y = y.to(dtype)
         ctx.layer = layer
@@ -40,7 +40,7 @@ class _Convolved(torch.autograd.Function):
         if ctx.layer.turned is None:
             spread = _spread_by_product if slope.is_cuda else _spread
             return spread(slope, ctx.layer.weight), None, None, None
-        return _convolution(slope, ctx.layer.turned, None, ctx.layer.winograd), None, None, None
+        return _convolution(slope, ctx.layer.turned, None, ctx.layer.turned_transformed), None, None, None
 
 
 def _spread(slope: Tensor, kernel: Tensor) -> Tensor:
@@ -53,34 +53,27 @@ def _spread_by_product(slope: Tensor, kernel: Tensor) -> Tensor:
     return functional.fold(shares[None], slope.shape[2:], kernel.shape[2:], padding=1)
 
 
-def _convolution(x: Tensor, kernel: Tensor, bias: Tensor | None, winograd: bool) -> Tensor:
-    if winograd and x.shape[2] * x.shape[3] >= algorithm.POSITIONS:
-        return algorithm.convolution(x, kernel, bias)
-    return functional.conv2d(x, kernel, bias, padding=1)
+def _convolution(x: Tensor, kernel: Tensor, bias: Tensor | None, transformed: Tensor | None) -> Tensor:
+    if transformed is None:
+        return functional.conv2d(x, kernel, bias, padding=1)
+    return algorithm.convolution(x, transformed, bias)
 
 
 class _WholeAverages(torch.autograd.Function):
-    # Averages of 2 x 2 positions, an odd last line left out. PyTorch's own take four times as long on a GPU, and on a
-    # CPU where channels come first; where they come last its gradient alone does.
+    # Averages of 2 x 2 positions, an odd last line left out. PyTorch's own take four times as long on a GPU, and its
+    # gradient alone does on a CPU.
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.sides = x.shape[2:]
-        ctx.layout = torch.contiguous_format if x.is_contiguous() else torch.channels_last
-        if x.is_cuda:
-            return _windows(x).mean((2, 4)).permute(0, 3, 1, 2)
-        if ctx.layout == torch.channels_last:
-            return functional.avg_pool2d(x, 2)
-        height, width = (side // 2 * 2 for side in ctx.sides)
-        pairs = x[:, :, 0:height:2] + x[:, :, 1:height:2]
-        return (pairs[:, :, :, 0:width:2] + pairs[:, :, :, 1:width:2]) * 0.25
+        return _windows(x).mean((2, 4)).permute(0, 3, 1, 2) if x.is_cuda else functional.avg_pool2d(x, 2)
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> Tensor:
         height, width = ctx.sides
         share = 0.25 * slope
         if slope.is_cpu:
-            share = share.contiguous(memory_format=ctx.layout)
+            share = share.contiguous(memory_format=torch.channels_last)
             back = functional.interpolate(share, scale_factor=2, mode="nearest")
             odd = height % 2, width % 2
             return functional.pad(back, (0, odd[1], 0, odd[0])) if any(odd) else back
@@ -119,7 +112,7 @@ class Network(nn.Module):
     """Features at the taps, for a preprocessed image (1, 3, H, W).
 
     The first convolution computes in `image_dtype`, all after it in `dtype`; nst_spec.backend.PRECISIONS says why.
-    `winograd` is whether the others take Winograd's algorithm.
+    `winograd` is whether those of many channels take Winograd's algorithm.
     """
 
     def __init__(
@@ -146,23 +139,23 @@ class Network(nn.Module):
                 layer.load_state_dict(parts, assign=True)
                 turned = parts["weight"].flip(2, 3).transpose(0, 1)
                 layer.register_buffer("turned", None if is_first else turned)
-                layer.winograd = winograd and not is_first
+                takes_winograd = winograd and min(channels_out, channels_in) >= algorithm.CHANNELS
+                for part, kernel in (("transformed", parts["weight"]), ("turned_transformed", turned)):
+                    layer.register_buffer(part, algorithm.transformed(kernel) if takes_winograd else None)
             elif name.startswith("relu"):
                 layer = nn.ReLU()
             else:
                 layer = _pooling_layer(pooling)
             self.layers[name] = layer
         self.dtype = dtype
-        # Positions first is the layout that convolutions are fastest in, and Gram matrices need no copy of it. NNPACK
-        # has channels first.
-        self.layout = torch.contiguous_format if winograd else torch.channels_last
-        self.to(device, memory_format=self.layout).requires_grad_(False).eval()
+        # Positions first is the layout that convolutions are fastest in, and Gram matrices need no copy of it.
+        self.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
 
     def forward(self, x: Tensor, wanted: Sequence[str] | None = None) -> Iterator[tuple[str, Tensor]]:
         """Yield every tap, or every layer that is wanted, from the first on, with its features (1, C, H, W)."""
         missing = set(self.taps if wanted is None else wanted)
         rectified = None
-        x = x.contiguous(memory_format=self.layout)
+        x = x.contiguous(memory_format=torch.channels_last)
         for name, layer in self.layers.items():
             if not missing:
                 break

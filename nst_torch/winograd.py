@@ -1,39 +1,38 @@
-"""Convolutions by Winograd's algorithm: a fifth of the multiplications, for a little more rounding.
-
-F(6 x 6, 3 x 3) of A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, as NNPACK has it
-for float32 on a CPU. PyTorch itself takes that for large batches alone.
-"""
+"""Convolutions by the spec's Winograd algorithm, a few rows of tiles at a time, which stay in the CPU's cache."""
 
 import functools
 import time
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-PIXELS = 256 * 256
-"""Content images of fewer pixels gain nothing."""
-POSITIONS = 40 * 40
-"""For fewer positions the kernel's transform takes more time than the products save."""
+from nst_spec import winograd
+from nst_spec.winograd import SIDE, STEP
+
+PIXELS = 128 * 128
+"""Content images of fewer pixels gain less than the kernels' transform takes."""
+CHANNELS = 128
+"""With fewer channels, in or out, the transforms take more time than the products save."""
+TILES = 256
+"""Tiles that are computed together, or a row of them, if that is longer."""
 TRIED = (256, 64, 64)
 """Channels, height and width of what is timed: a layer of an image of 256 x 256 px."""
 TRIALS = 3
 
 
-def is_available() -> bool:
-    """Return whether NNPACK knows this CPU; this also prepares it."""
-    return torch.backends.nnpack.is_available()
-
-
 @functools.cache
 def is_faster() -> bool:
-    """Return whether NNPACK convolves faster here than a plain sum; both are timed, once a process, in 0.2 s.
+    """Return whether this convolves faster here than a plain sum; both are timed, once a process, in 0.2 s.
 
-    NNPACK has AVX2 alone, and plain sums are oneDNN's, in AVX-512 where there is that.
+    Who multiplies matrices, and how well, is another library's on every kind of CPU, and so is who convolves.
     """
     x, kernel = torch.ones(1, *TRIED), torch.ones(TRIED[0], TRIED[0], 3, 3)
-    last = [tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, kernel)]
-    ways = (lambda: convolution(x, kernel, None)), (lambda: functional.conv2d(*last, padding=1))
+    x, kernel = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, kernel))
+    ready = transformed(kernel)
+    ways = (lambda: convolution(x, ready, None)), (lambda: functional.conv2d(x, kernel, padding=1))
     seconds: list[list[float]] = [[], []]
     with torch.no_grad():
         for _ in range(TRIALS):  # in turn, since another process may take the CPU meanwhile
@@ -45,6 +44,42 @@ def is_faster() -> bool:
     return ours < theirs
 
 
+def transformed(kernel: Tensor) -> Tensor:
+    """Return G g G' (36, in, out) of a kernel g (out, in, 3, 3)."""
+    rows = kernel.permute(2, 3, 1, 0).flatten(0, 1)
+    return (_matrix(winograd.KERNEL, kernel) @ rows.flatten(1)).unflatten(1, rows.shape[1:])
+
+
 def convolution(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
-    """Return the convolution (1, out, H, W) of x (1, in, H, W), zero around it, with a kernel (out, in, 3, 3)."""
-    return torch._nnpack_spatial_convolution(x.contiguous(), kernel, bias, (1, 1), (1, 1))
+    """Return the convolution (1, out, H, W) of x (1, in, H, W), zero around its border, with a transformed kernel."""
+    x = x[0].permute(1, 2, 0)
+    height, width, _ = x.shape
+    down, across = winograd.tiles(height), winograd.tiles(width)
+    rows = max(1, TILES // across)
+    found = x.new_empty(STEP * down, STEP * across, kernel.shape[-1])
+    for start in range(0, down, rows):
+        stop = min(start + rows, down)
+        products = torch.bmm(_tiles(x, start, stop, across), kernel)
+        outputs = _outputs(products, stop - start, across)
+        torch.add(outputs, 0 if bias is None else bias, out=found[STEP * start : STEP * stop].view(outputs.shape))
+    return found[:height, :width].contiguous()[None].permute(0, 3, 1, 2)
+
+
+def _tiles(x: Tensor, start: int, stop: int, across: int) -> Tensor:
+    """Return B' d B of the tiles in some rows of x (H, W, in): (36, tiles, in)."""
+    height, width, channels = x.shape
+    first, last = STEP * start - 1, STEP * stop + 1
+    border = (0, 0, 1, STEP * across + 1 - width, int(first < 0), max(0, last - height))
+    needed = functional.pad(x[max(0, first) : last], border)
+    d = needed.unfold(0, SIDE, STEP).unfold(1, SIDE, STEP).permute(3, 4, 0, 1, 2)
+    return (_matrix(winograd.INPUT, x) @ d.reshape(SIDE * SIDE, -1)).view(SIDE * SIDE, -1, channels)
+
+
+def _outputs(products: Tensor, down: int, across: int) -> Tensor:
+    """Return A' m A of the products m (36, tiles, out), in place: (down, 4, across, 4, out)."""
+    found = (_matrix(winograd.OUTPUT, products) @ products.flatten(1)).view(STEP, STEP, down, across, -1)
+    return found.permute(2, 0, 3, 1, 4)
+
+
+def _matrix(values: NDArray[np.float64], like: Tensor) -> Tensor:
+    return torch.as_tensor(values, dtype=like.dtype)

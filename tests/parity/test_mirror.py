@@ -60,14 +60,11 @@ ALLOWED = {
         "CompiledMaximum",  # Keras names a layer after its class, which must not begin with an underscore
         "CompiledMaximum.call",
     },
-    # torch has the whole algorithm in NNPACK; in TensorFlow it is written out, around a layer of Keras'.
     "winograd.py": {
-        "is_available",
-        "is_faster",
-        "Convolution",
+        "is_faster",  # TensorFlow's convolutions are oneDNN's or XLA's, and slower than this
+        "Convolution",  # a layer of Keras' has its own call; torch's convolutions are one autograd.Function
         "Convolution.set_weights",
         "Convolution.call",
-        "transformed",
     },
     "memory.py": {"with_gradient"},  # what torch.autograd.Function does without keeping anything
     "objective.py": {"Recorded", "Objective.loss_and_gradient"},  # TensorFlow's is an attribute, a tf.function

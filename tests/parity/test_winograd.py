@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 
 from nst_spec import backend as backends
-from nst_spec import generator, vgg19, weights
+from nst_spec import generator, memory, vgg19, weights
 from tests.conftest import make_problem, relative, smooth_image
 
-SMALLEST = {"torch": 256, "tf": 192}
+SMALLEST = 128
 """The side in pixels from which on it pays."""
-LEAST = {"torch": "POSITIONS", "tf": "CHANNELS"}
-"""What else a layer needs."""
 
 
 @pytest.fixture
@@ -21,25 +19,28 @@ def package(backend_name, monkeypatch):
     backend, algorithm = (importlib.import_module(f"nst_{backend_name}.{name}") for name in ("backend", "winograd"))
     if backend_name == "tf":
         monkeypatch.setattr(backend, "is_op_determinism_enabled", lambda: False)
-    elif not algorithm.is_available():
-        pytest.skip("NNPACK does not know this CPU")
     else:
         monkeypatch.setattr(algorithm, "is_faster", lambda: True)
     return backend, algorithm
 
 
-CASES = {"torch": [("off", None), (64, None)], "tf": [("off", 2**40), ("off", 0)]}
-"""Tiles, and the pixels from which on XLA compiles all of it."""
+def takes(layer):
+    """Whether a layer of either backend takes the algorithm."""
+    return getattr(layer, "transformed", None) is not None
 
 
 @pytest.mark.parametrize("pooling", ["average", "max"])
-@pytest.mark.parametrize("case", [0, 1])
-def test_it_finds_the_same_losses_and_gradient(case, pooling, backend_name, package, narrow_weights, monkeypatch):
+@pytest.mark.parametrize(("tile", "xla_pixels"), [("off", 2**40), (64, 2**40), ("off", 0)], ids=["", "tiles", "xla"])
+def test_it_finds_the_same_losses_and_gradient(
+    tile, xla_pixels, pooling, backend_name, package, narrow_weights, monkeypatch
+):
     backend, algorithm = package
-    tile, xla_pixels = CASES[backend_name][case]
-    if xla_pixels is not None:
+    if backend_name == "tf":
+        monkeypatch.setattr(backend, "has_onednn", lambda: False)
         monkeypatch.setattr(backend, "XLA_PIXELS", xla_pixels)
-    for name in ("PIXELS", LEAST[backend_name]):
+    elif not xla_pixels:
+        pytest.skip("the framework has no XLA")
+    for name in ("PIXELS", "CHANNELS"):
         monkeypatch.setattr(algorithm, name, 0)
     monkeypatch.setattr(vgg19, "WIDTHS", (0,))
     # Of neighbours in noise one may be greater by a rounding alone.
@@ -52,11 +53,8 @@ def test_it_finds_the_same_losses_and_gradient(case, pooling, backend_name, pack
     judged = [
         backends.load(backend_name, device="cpu", fast=fast, tile=tile).objective(problem) for fast in (True, False)
     ]
-    layers = [objective.network.layers["conv1_2"] for objective in judged]
-    taken = [
-        layer.winograd if backend_name == "torch" else isinstance(layer, algorithm.Convolution) for layer in layers
-    ]
-    assert taken == [True, False]
+    assert [takes(objective.network.layers["conv1_2"]) for objective in judged] == [True, False]
+    assert getattr(judged[0], "xla", False) == (not xla_pixels)
     ours, plain = (objective.evaluate(images[2].astype("float32")) for objective in judged)
     assert 0 < relative(ours.gradient, plain.gradient) <= 1e-4
     assert ours.losses.total == pytest.approx(plain.losses.total, rel=1e-5)
@@ -71,11 +69,11 @@ def test_it_finds_the_same_losses_and_gradient(case, pooling, backend_name, pack
         ({"fast": True}, 0, 1, False),
         ({"fast": True, "precision": "bf16"}, 0, 0, False),
         ({"fast": True, "dtype": "float64"}, 0, 0, False),
-        ({"fast": True, "tile": 128}, 0, 0, {"torch": True, "tf": False}),
+        ({"fast": True, "tile": 128}, 0, 0, True),
     ],
 )
 def test_it_is_for_fast_float32_where_it_pays(settings, smaller, narrower, taken, backend_name, package, monkeypatch):
-    side = SMALLEST[backend_name]
+    side = SMALLEST
     shallow = {"content.taps": "relu1_2", "style.taps": "relu1_1"}
     images = [np.zeros((side - smaller, side, 3))] * 2
     loaded = backends.load(backend_name, device="cpu", **settings)
@@ -86,6 +84,27 @@ def test_it_is_for_fast_float32_where_it_pays(settings, smaller, narrower, taken
         monkeypatch.setattr(package[0], kind, lambda *arguments, **options: made.append(options["winograd"]))
     assert loaded.switches()["winograd"] is False
     loaded.objective(problem)
-    expected = taken if isinstance(taken, bool) else taken[backend_name]
-    assert made == [expected]
-    assert loaded.switches()["winograd"] is expected
+    assert made == [taken]
+    assert loaded.switches()["winograd"] is taken
+    if taken:  # and what comes next is asked anew
+        small = [image[:32, :32] for image in images]
+        loaded.objective(make_problem("default", given, *small, dtype=loaded.dtype, **shallow))
+        assert loaded.switches()["winograd"] is False
+
+
+def test_memory_is_planned_beside_the_transformed_kernels(backend_name, package, monkeypatch):
+    images = [np.zeros((128, 128, 3))] * 2
+    taps = {"content.taps": "relu2_1", "style.taps": "relu1_1"}
+    problem = make_problem("default", weights.random_weights((64, 128)), *images, dtype="float32", **taps)
+    monkeypatch.setattr(package[0].memory, "free", lambda device: 2**34)
+    free = []
+
+    def planned(needs, tile, left):
+        free.append(left)
+        return memory.Plan()
+
+    monkeypatch.setattr(memory, "plan", planned)
+    for fast in (False, True):
+        backends.load(backend_name, device="cpu", fast=fast).objective(problem)
+    # float32 kernels of conv1_1, conv1_2 and conv2_1, of 36 numbers for each of their pairs of channels, twice
+    assert free == [2**34, 2**34 - 2 * 36 * 4 * (3 * 64 + 64 * 64 + 64 * 128)]

@@ -167,15 +167,13 @@ def test_painting_loads_no_more_than_torch_itself(narrow_file, photo, painting):
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize(
     ("sides", "rounding"),
     [((6, 8), rounding) for rounding in ("floor", "ceil")]
     + [(sides, rounding) for sides in ((7, 8), (6, 9), (7, 9)) for rounding in ("floor", "ceil")],
 )
-def test_averages_of_our_own_are_the_poolings(sides, rounding, layout):
-    x = torch.from_numpy(generator.uniform(1, (1, *sides, 5))).permute(0, 3, 1, 2)
-    x = x.contiguous(memory_format=layout).requires_grad_()
+def test_averages_of_our_own_are_the_poolings(sides, rounding):
+    x = torch.from_numpy(generator.uniform(1, (1, *sides, 5))).permute(0, 3, 1, 2).requires_grad_()
     settings = {"kernel_size": 2, "ceil_mode": rounding == "ceil", "count_include_pad": False}
     layer = network._pooling_layer(Pooling(kind="average", rounding=rounding))
     pooled = torch.nn.functional.avg_pool2d(x, **settings), layer(x)
@@ -184,7 +182,7 @@ def test_averages_of_our_own_are_the_poolings(sides, rounding, layout):
     slopes = [torch.autograd.grad(y, x, slope)[0] for y in pooled]
     torch.testing.assert_close(*slopes, rtol=1e-15, atol=0)
     for tensor in (pooled[1], slopes[1]):
-        assert tensor.is_contiguous(memory_format=layout)
+        assert tensor.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("sides", [(6, 8), (7, 5), (1, 3)])
@@ -240,25 +238,21 @@ def test_a_tile_that_owns_nothing_adds_nothing():
 
 
 @pytest.mark.parametrize("is_intel", [True, False])
-@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize(("dtype", "digits"), [(torch.float32, 1e-7), (torch.bfloat16, 2e-7)])
-def test_a_sum_over_many_positions_keeps_float32s_digits(dtype, digits, layout, is_intel, monkeypatch):
+def test_a_sum_over_many_positions_keeps_float32s_digits(dtype, digits, is_intel, monkeypatch):
     monkeypatch.setattr(cpu, "is_intel", lambda: is_intel)
     features = torch.from_numpy(generator.uniform(1, (1, 512, 512, 64))).to(dtype).permute(0, 3, 1, 2)
-    features = features.contiguous(memory_format=layout)
     flat = features.double().flatten(2)[0]
     assert relative(losses.gram(features, 1.0), flat @ flat.T) <= digits
 
 
 @pytest.mark.parametrize("is_intel", [True, False])
-@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
-def test_the_gradient_of_a_gram_matrix_has_the_features_layout(layout, is_intel, monkeypatch):
+def test_the_gradient_of_a_gram_matrix_has_the_features_layout(is_intel, monkeypatch):
     monkeypatch.setattr(cpu, "is_intel", lambda: is_intel)
-    features = torch.from_numpy(generator.uniform(1, (1, 5, 7, 8))).permute(0, 3, 1, 2)
-    features = features.contiguous(memory_format=layout).requires_grad_()
+    features = torch.from_numpy(generator.uniform(1, (1, 5, 7, 8))).permute(0, 3, 1, 2).requires_grad_()
     slope = torch.from_numpy(generator.uniform(2, (8, 8)))
     (received,) = torch.autograd.grad(losses.gram(features, 4.0), features, slope)
-    assert received.is_contiguous(memory_format=layout)
+    assert received.is_contiguous(memory_format=torch.channels_last)
     expected = torch.einsum("ij,njhw->nihw", (slope + slope.T) / 4, features)
     torch.testing.assert_close(received, expected, rtol=1e-13, atol=0)
 
@@ -291,7 +285,6 @@ def test_winograds_algorithm_is_timed_beside_a_plain_convolution(ours, theirs, f
     [(True, {}, True), (False, {}, False), (True, {"deterministic": True}, False), (True, {"fast": False}, False)],
 )
 def test_winograds_algorithm_is_taken_where_it_is_faster(is_faster, settings, taken, monkeypatch):
-    monkeypatch.setattr(winograd, "is_available", lambda: True)
     monkeypatch.setattr(winograd, "is_faster", lambda: is_faster)
     monkeypatch.setattr(backend, "Objective", lambda *_, **options: options["winograd"])
     images = [np.zeros((256, 256, 3), np.float32)] * 2
@@ -300,9 +293,22 @@ def test_winograds_algorithm_is_taken_where_it_is_faster(is_faster, settings, ta
     assert backends.load("torch", device="cpu", **{"fast": True} | settings).objective(problem) is taken
 
 
-def test_only_what_follows_the_first_convolution_takes_winograds_algorithm():
-    built = build(weights.random_weights((8,)).arrays, ["relu1_2"], winograd=True)
-    assert [built.layers[name].winograd for name in ("conv1_1", "conv1_2")] == [False, True]
+def test_winograds_algorithm_is_for_many_channels_in_and_out():
+    built = build(weights.random_weights((64, 128)).arrays, ["relu2_2"], winograd=True)
+    names = [name for name, layer in built.layers.items() if getattr(layer, "transformed", None) is not None]
+    assert names == ["conv2_2"]
+
+
+@pytest.mark.parametrize("sides", [(1, 1), (2, 7), (300, 5), (5, 300), (64, 65)])
+def test_winograds_algorithm_gives_the_plain_sum_in_blocks_of_any_rows(sides):
+    x, kernel, bias = (
+        torch.from_numpy(generator.uniform(seed, shape))
+        for seed, shape in enumerate([(1, *sides, 5), (3, 3, 5, 4), (4,)])
+    )
+    x, kernel = x.permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1)
+    received = winograd.convolution(x, winograd.transformed(kernel), bias)
+    assert received.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(received, torch.conv2d(x, kernel, bias, padding=1), rtol=0, atol=1e-12)
 
 
 def test_errors_of_bfloat16_are_summed_in_float32():
