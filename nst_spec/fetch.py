@@ -125,13 +125,16 @@ def check(path: Path, published: str) -> str:
     A file that was put there by hand has no pin yet: its publisher's hash is checked, and the pin made.
 
     Raises:
-        NstError: naming the file and the hash that it does not have.
+        NstError: naming the file and the hash that it does not have, or why it or its pin cannot be read.
     """
-    sha256 = sha256_of_file(path)
     pin = _pin_of(path)
     ways_on = "; delete it and fetch it again"
-    if pin.exists():
-        pinned = pin.read_text(encoding="utf-8", errors="replace").partition(" ")[0].strip()
+    try:
+        sha256 = sha256_of_file(path)
+        pinned = pin.read_text(encoding="utf-8", errors="replace").partition(" ")[0].strip() if pin.exists() else None
+    except OSError as error:
+        raise NstError(f"{error.filename or path}: cannot be read: {reason(error)}") from error
+    if pinned is not None:
         if sha256 != pinned:
             raise NstError(f"{path}: has changed: SHA-256 {sha256}, but {pinned!r} is pinned in {pin}{ways_on}")
     else:

@@ -7,6 +7,7 @@ file is known to expect, or None when nothing in the file says it.
 import hashlib
 import importlib.util
 import io
+import os
 import re
 import subprocess
 import sys
@@ -103,7 +104,7 @@ def read(path: Path) -> tuple[Arrays, str | None]:
         NstError: naming the file and what is wrong with it.
     """
     check_readable(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise NstError(f"{path}: there is no such file")
     try:
         arrays, preprocessing = READERS[path.suffix.lower()](path)

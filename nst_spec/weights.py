@@ -262,12 +262,12 @@ def verify(name_or_path: str) -> str:
         file = Path(name_or_path)
         weight_files.read(file)
         for known in SETS.values():
-            if known.file == file.name:
+            if known.url and known.file == file.name:
                 check_published(file, known.hash)
         return sha256_of_file(file)
     if not info.file:
         return _load_set(info, True, to_stderr).sha256
-    if not _target(info).is_file():
+    if path(name_or_path) is None:
         raise NstError(f"{_target(info)}: not in the cache yet; fetch it with `nst weights fetch {info.name}`")
     check_published(_target(info), info.hash)
     return check(_target(info), info.hash) if info.url else sha256_of_file(_target(info))

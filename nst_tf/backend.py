@@ -70,6 +70,11 @@ class Backend(protocol.Configured):
     def __init__(self, settings: protocol.Settings) -> None:
         if keras.backend.backend() != "tensorflow":
             raise NstError(f"Keras runs on {keras.backend.backend()} here; set KERAS_BACKEND=tensorflow and try again")
+        if keras.config.image_data_format() != "channels_last":
+            raise NstError(
+                "Keras has an image's channels first here; call keras.config.set_image_data_format('channels_last'), "
+                "or set it in ~/.keras/keras.json, and try again"
+            )
         super().__init__(settings, available_devices(), multiplies_bf16)
         configure(settings.threads, self.precision, settings.deterministic)
 

@@ -34,14 +34,28 @@ def multiplies_bf16(device: str) -> bool:
 
 def configure(threads: int | None, precision: protocol.Precision, deterministic: bool) -> None:
     """Set the process's switches: CPU threads, TensorFloat-32 (its error is about 1e-3), determinism."""
-    torch.backends.cuda.matmul.allow_tf32 = False  # Gram matrices and L-BFGS
-    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    _multiply(precision == "tf32")
     # cuDNN's convolutions and cuBLAS are all that this computation has of what may vary from run to run.
     torch.backends.cudnn.deterministic = deterministic
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first handle is made
     if threads is not None:
         torch.set_num_threads(threads)
+
+
+def _multiply(tf32: bool) -> None:
+    """Have float32 numbers multiplied as such, whatever was asked for before; in a GPU's convolutions in TF32 if asked."""
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    products.allow_tf32 = False  # Gram matrices and L-BFGS
+    convolutions.allow_tf32 = tf32
+    if not hasattr(torch.backends, "fp32_precision"):  # PyTorch before 2.9
+        return
+    # What the lines above leave open, a switch for all of them would decide.
+    cpu_too = torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv
+    for kind in (products, *cpu_too):
+        kind.fp32_precision = "ieee"
+    for kind in (convolutions.conv, convolutions.rnn):
+        kind.fp32_precision = "tf32" if tf32 else "ieee"
 
 
 class Backend(protocol.Configured):

@@ -9,8 +9,18 @@ WORKSPACE = 6
 """Arrays as large as the largest layer that a backward pass takes beside what the forward pass has kept."""
 DOUBLE_WORKSPACE = 14
 """The same for float64 on a CPU, where a convolution lays out all its windows, nine times a layer."""
-SHORT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "bad_alloc", "alloc_failed")
-"""What the RuntimeErrors say that a CPU's allocator, an MPS device and a library beneath raise."""
+SHORT_OF_MEMORY = (
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "out of memory",
+    "bad_alloc",
+    "alloc_failed",
+    "could not create a primitive",
+    "could not create a memory",
+)
+"""What the RuntimeErrors say that a CPU's allocator, an MPS device and the libraries beneath raise; the last two are
+oneDNN's."""
 
 
 def free(device: str) -> int:

@@ -144,6 +144,7 @@ class Objective:
             return self.recorded(self._loss_and_gradient, variable)
         return self._loss_and_gradient(variable)
 
+    @torch.enable_grad()  # a program that calls may have switched gradients off
     def _loss_and_gradient(self, variable: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         x = variable.detach().requires_grad_(True)
         values, total, grams = self.terms(self.network(self.to_network(x)))
@@ -151,6 +152,7 @@ class Objective:
         tv, slope = self._tv_and_gradient(variable)
         return torch.cat([values.detach(), tv[None]]), gradient + slope, grams
 
+    @torch.enable_grad()
     def _tv_and_gradient(self, variable: Tensor) -> tuple[Tensor, Tensor]:
         """Return the total variation and the gradient of its weighted term by the variable."""
         x = variable.detach()
@@ -172,6 +174,7 @@ class Objective:
             {tap: target.gram.cpu().numpy().copy() for tap, target in self.style_targets.items()},
         )
 
+    @torch.enable_grad()
     def passes(self, image: protocol.Image) -> protocol.Passes:
         """Return both passes' results at every layer."""
         variable = self.variable(image)

@@ -95,6 +95,7 @@ class TiledObjective(Objective):
         values = torch.cat([content.to(x.dtype), values[len(content) :], tv[None]])
         return values, gradient, self._rounded(sums)
 
+    @torch.enable_grad()
     def _share(
         self, crop: Tensor, piece: tiles.Piece, targets: Tensors, sums: Tensors, missing: bool
     ) -> tuple[Tensor, Tensor, Tensors]:

@@ -29,8 +29,10 @@ def is_faster() -> bool:
 
     Who multiplies matrices, and how well, is another library's on every kind of CPU, and so is who convolves.
     """
-    x, kernel = torch.ones(1, *TRIED), torch.ones(TRIED[0], TRIED[0], 3, 3)
-    x, kernel = (tensor.contiguous(memory_format=torch.channels_last) for tensor in (x, kernel))
+    x, kernel = (
+        torch.ones(shape, device="cpu").contiguous(memory_format=torch.channels_last)
+        for shape in ((1, *TRIED), (TRIED[0], TRIED[0], 3, 3))
+    )
     ready = transformed(kernel)
     ways = (lambda: convolution(x, ready, None)), (lambda: functional.conv2d(x, kernel, padding=1))
     seconds: list[list[float]] = [[], []]

@@ -164,8 +164,19 @@ def _pixels(image: Image.Image, file: BinaryIO | None, where: str, notes: list[s
         return _turned(_over_white(pixels, samples[..., -1:], notes) if has_alpha else pixels, orientation)
     if not image.mode.startswith("I") and deep.loses_bits(image):
         notes.append("16 bits a channel are read as 8")
+    levels = deep.grey_levels(image)
     image.load()
-    return _turned(_rgb(image, where, notes), _orientation(image, notes))
+    return _turned(_rgb(_with_transparency_of(levels, image), where, notes), _orientation(image, notes))
+
+
+def _with_transparency_of(levels: int, image: Image.Image) -> Image.Image:
+    """Return a decoded image, its transparent grey no longer one of so many levels but of 256, as its pixels are."""
+    transparent = image.info.get("transparency")
+    if levels == 256 or not isinstance(transparent, int):
+        return image
+    image = image.copy()
+    image.info["transparency"] = transparent * 255 // (levels - 1)
+    return image
 
 
 def _orientation(image: Image.Image, notes: list[str]) -> int:

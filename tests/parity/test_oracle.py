@@ -81,11 +81,17 @@ def test_every_tap(taps, backend, narrow_weights):
         assert relative(ours.gradients[layer], theirs.gradients[layer]) <= FLOAT64, layer
 
 
-def test_terms_are_divided_by_the_sizes_of_the_content_image(backend, narrow_weights, eager):
+@pytest.mark.parametrize("term", ["gatys", "image-size"])
+def test_terms_are_divided_by_the_sizes_of_the_content_image(term, backend, narrow_weights, eager):
     content, style, image = smooth_image(35, 50, 1), smooth_image(40, 24, 2), smooth_image(35, 50, 3)
-    problem = make_problem("gatys2016", narrow_weights, content, style)
+    problem = make_problem("gatys2016", narrow_weights, content, style, **{"style.term": term})
     received, expected = backend().objective(problem).evaluate(image), reference.Objective(problem).evaluate(image)
     check_agreement(received, expected, problem)
+    if term == "image-size":  # over 4 x 9 times the pixels' square, by hand
+        tap, weight = next(iter(problem.recipe.style.taps.items()))
+        difference = expected.grams[tap] - expected.targets[tap]
+        by_hand = weight * np.sum(difference**2) / (4 * 9 * (35 * 50) ** 2)
+        assert received.losses.style_terms[tap] == pytest.approx(by_hand, rel=1e-10)
 
 
 def test_the_gradient_by_the_networks_input_is_without_the_total_variation(backend, narrow_weights, eager):
@@ -272,6 +278,37 @@ def test_a_bfloat16_run_arrives_where_a_float32_run_does(seed, backend_name, dev
     # The image, its gradient and the optimiser's state are float32; the runs differ all the same.
     assert images[1].dtype == np.float32
     assert relative(*images) > 1e-5
+
+
+def test_bfloat16_asks_for_no_other_rounding(backend_name):
+    assert backends.load(backend_name, device="cpu", precision="bf16").switches()["tf32"] is False
+
+
+@pytest.mark.parametrize(
+    ("requested", "device", "dtype", "message"),
+    [
+        ("fp32", "mps", "float64", "device mps computes in float32 alone"),
+        ("tf32", "cuda", "float64", "precision tf32: expected dtype float32, received float64"),
+    ],
+)
+def test_a_device_that_cannot_compute_as_asked_is_refused(requested, device, dtype, message):
+    with pytest.raises(NstError, match=message):
+        backends.choose_precision(requested, device, dtype, lambda device: True)
+
+
+def test_the_first_device_is_the_fastest():
+    assert backends.choose_device("auto", ("cuda", "cpu"), backend="torch") == "cuda"
+
+
+def test_what_is_returned_is_the_callers(backend, narrow_weights):
+    images = [smooth_image(16, 16, seed) for seed in (1, 2)]
+    problem = make_problem("default", narrow_weights, *images)
+    objective = backend().objective(problem)
+    first = objective.evaluate(images[0])
+    for array in first.targets.values():
+        if array.flags.writeable:
+            array[:] = 0
+    assert objective.evaluate(images[0]).losses == first.losses
 
 
 def test_the_switches_are_those_that_were_asked_for(backend_name):

@@ -1,7 +1,9 @@
 """Where memory runs out a run goes on, in smaller tiles or with a shorter history; where there is some, it is kept."""
 
+import gc
 import importlib
 import itertools
+import weakref
 
 import numpy as np
 import pytest
@@ -256,3 +258,41 @@ def test_only_a_fast_run_with_memory_to_spare_keeps_what_it_frees(
     problem = make_problem("default", narrow_weights, *images, dtype="float32")
     backends.load(backend_name, device="cpu", fast=fast, tile=tile).objective(problem)
     assert calls == (kept if isinstance(kept, list) else kept[backend_name])
+
+
+def test_what_is_free_for_a_cpu_is_what_the_host_has(backend_name, monkeypatch):
+    memory = importlib.import_module(f"nst_{backend_name}.memory")
+    monkeypatch.setattr(memory, "free_on_host", lambda: 123)
+    assert memory.free("cpu") == 123
+
+
+def test_memory_is_given_back_before_an_objective_is_planned(backend_name, device, narrow_weights, monkeypatch):
+    given = []
+    monkeypatch.setattr(heap, "give_back", lambda: given.append("given back"))
+    memory = importlib.import_module(f"nst_{backend_name}.memory")
+    monkeypatch.setattr(memory, "free", lambda device: given.append("planned") or 2**40)
+    image = smooth_image(24, 24, 1)
+    backends.load(backend_name, device=device, dtype="float64").objective(
+        make_problem("default", narrow_weights, image, image)
+    )
+    assert given[:2] == ["given back", "planned"]
+
+
+def test_what_judged_before_is_gone_when_the_next_is_made(backend_name, device, narrow_weights):
+    image = smooth_image(24, 24, 1)
+    problem = make_problem("default", narrow_weights, image, image)
+    loaded = backends.load(backend_name, device=device, dtype="float64")
+    descent = loaded.objective(problem).descent(image)
+    descent.evaluate()
+    descent.update()
+    assert not hasattr(descent, "gradient")  # as large as the image, and of no use any more
+    held = weakref.ref(descent.objective)
+    seen = []
+
+    def make():
+        gc.collect()
+        seen.append(held())
+        return loaded.objective(problem)
+
+    descent.judge_by(make)
+    assert seen == [None]

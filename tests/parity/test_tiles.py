@@ -90,14 +90,42 @@ def test_bfloat16(backend_name, device, slender_weights):
     assert tiled.losses.total == pytest.approx(whole.losses.total, rel=0.01)
 
 
-def test_content_features_too_large_to_keep_are_computed_anew(backend_name, device, slender_weights, monkeypatch):
+@pytest.mark.parametrize("name", ["default", "gatys2016", "sonare2024"])  # of three pixel spaces
+def test_content_features_too_large_to_keep_are_computed_anew(name, backend_name, device, slender_weights, monkeypatch):
     monkeypatch.setattr("nst_spec.memory.KEPT", 0)
     images = [smooth_image(70, 61, seed) for seed in (1, 2, 3)]
-    problem = make_problem("default", slender_weights, *images[:2])
+    problem = make_problem(name, slender_weights, *images[:2])
     objective = backends.load(backend_name, device=device, dtype="float64", tile=32).objective(problem)
     assert not objective.plan.keeps_content
+    assert all(target.features == () for target in objective.content_targets.values())
     whole = backends.load(backend_name, device=device, dtype="float64", tile="off").objective(problem)
     assert_same(whole.evaluate(images[2]), objective.evaluate(images[2]), FLOAT64)
+
+
+@pytest.mark.parametrize("tile", ["off", 32])
+def test_the_energy_of_bfloat16_features_is_summed_in_float32(tile, backend_name, device, slender_weights):
+    image = smooth_image(64, 80, 1)
+    problem = make_problem("default", slender_weights, image, image, dtype="float32")
+    objective = backends.load(backend_name, device=device, precision="bf16", tile=tile).objective(problem)
+    [(features, energy)] = objective.content_features(objective.variable(image)).values()
+    parts = features if isinstance(features, tuple) else (features,)
+    assert all("bfloat16" in str(part.dtype) for part in parts)
+    expected = sum((in_float64(part) ** 2).sum() for part in parts)
+    assert energy == pytest.approx(expected, rel=1e-6)
+
+
+def in_float64(features):
+    """Either framework's features as an array."""
+    return np.asarray(features.float().cpu() if hasattr(features, "float") else features).astype(np.float64)
+
+
+def test_sums_over_many_tiles_are_kept_in_float64(backend_name, slender_weights):
+    image = smooth_image(48, 48, 1)
+    problem = make_problem("default", slender_weights, image, image, dtype="float32")
+    objective = backends.load(backend_name, device="cpu", tile=16).objective(problem)
+    x = objective.variable(image)
+    [total] = objective._sums(x, objective.pieces(x), {"relu1_1": 1.0}).values()
+    assert "float64" in str(total.dtype)
 
 
 @pytest.mark.parametrize("tv_weight", [8.0, 0.0])

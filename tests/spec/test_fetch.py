@@ -120,6 +120,34 @@ def closed_port():
         return probe.getsockname()[1]
 
 
+def test_a_pin_that_cannot_be_read_is_said_in_a_line(server, publish, cache):
+    publish(server.url("good"))
+    path = weights.fetch("caffe", say=lambda _: None)
+    (cache / (FILE + ".sha256")).unlink()
+    (cache / (FILE + ".sha256")).mkdir()
+    with pytest.raises(NstError, match=r"\.sha256: cannot be read"):
+        fetch.check(path, f"sha256:{sha256(path)}")
+
+
+def test_no_folder_of_the_cache_need_be_there(server, publish, cache, monkeypatch):
+    monkeypatch.setenv("NST_CACHE_DIR", str(cache / "a" / "b"))
+    publish(server.url("good"))
+    assert weights.fetch("caffe", say=lambda _: None) == cache / "a" / "b" / FILE
+
+
+def test_nothing_set_is_not_offline(monkeypatch):
+    monkeypatch.setenv("NST_OFFLINE", "")
+    assert not fetch.is_offline()
+
+
+@pytest.mark.parametrize("kind", ["md5", "sha256"])
+def test_a_hash_is_compared_to_its_end(kind, tmp_path):
+    (tmp_path / "f").write_bytes(b"x")
+    digest = hashlib.new(kind, b"x").hexdigest()
+    assert fetch.matches(tmp_path / "f", f"{kind}:{digest}")
+    assert not fetch.matches(tmp_path / "f", f"{kind}:{digest[:-1]}{'0' if digest[-1] != '0' else '1'}")
+
+
 def test_a_fetched_file_is_whole_and_pinned(server, publish, cache, content):
     publish(server.url("good"))
     said = []

@@ -243,6 +243,13 @@ def test_a_transparent_colour_shows_white(tmp_path, image, transparency, expecte
     np.testing.assert_array_equal(read_over_white(tmp_path / "a.png").pixels, grey_expected(expected))
 
 
+@pytest.mark.parametrize(("depth", "row", "expected"), [(2, 0b00011011, [0, 255, 170, 255]), (4, 0x05, [0, 255])])
+def test_a_transparent_grey_of_few_bits_shows_white(tmp_path, depth, row, expected):
+    transparent = chunk(b"tRNS", struct.pack(">H", {2: 1, 4: 5}[depth]))
+    (tmp_path / "a.png").write_bytes(png(len(expected), 1, depth, 0, bytes([row]), transparent))
+    np.testing.assert_array_equal(read_over_white(tmp_path / "a.png").pixels, grey_expected([expected]))
+
+
 DEEP = [[0, 1, 256], [12345, 40000, 65535]]
 
 
@@ -1254,6 +1261,24 @@ def test_a_side_too_long_for_its_format(tmp_path, suffix, longest):
         images.write(tmp_path / f"out{suffix}", np.pad(image, ((0, 0), (0, 1), (0, 0))))
     assert names(tmp_path) == [f"longest{suffix}"]
     images.check_fits("out.png", longest + 1, 1, force=False)
+    with pytest.raises(NstError, match=f"1 x {longest + 1} px"):
+        images.check_fits(f"out{suffix}", 1, longest + 1, force=False)
+
+
+@pytest.mark.parametrize("at_call", [1, 2])
+def test_what_replaces_older_files_never_leaves_fewer(tmp_path, monkeypatch, at_call):
+    images.write(tmp_path / "out.jpg", flat(), {"nst_version": "old"})
+    before = names(tmp_path)
+    monkeypatch.setattr(os, "replace", fail_with(errno.EIO, at_call))
+    with pytest.raises(NstError, match="cannot be written"):
+        images.write(tmp_path / "out.jpg", flat(), RECORD, force=True)
+    assert names(tmp_path) == before
+
+
+def test_the_record_of_a_picture_of_any_size_is_read(tmp_path, monkeypatch):
+    images.write(tmp_path / "out.png", np.full((9, 9, 3), 0.5), RECORD)
+    monkeypatch.setattr(reading, "LARGEST", 10)
+    assert images.read_record(tmp_path / "out.png") == RECORD
 
 
 def test_a_dangling_link_is_a_file_too(tmp_path):

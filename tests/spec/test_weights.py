@@ -386,6 +386,58 @@ def test_a_checkpoint_that_carries_code_is_refused_unrun(tmp_path):
     assert not mark.exists()
 
 
+def test_an_archive_that_carries_code_is_refused_unrun(tmp_path):
+    mark = tmp_path / "was here"
+    np.savez(tmp_path / "evil.npz", **{"conv1_1.weight": np.array([Attack(mark)], object)})
+    with pytest.raises(NstError, match=r"evil\.npz: cannot be read"):
+        weights.load(str(tmp_path / "evil.npz"))
+    assert not mark.exists()
+
+
+def test_no_module_of_the_current_folder_poses_as_a_library(arrays, tmp_path, monkeypatch):
+    write_matconvnet(tmp_path / "m.mat", arrays)
+    for module in ("torch", "scipy", "safetensors", "numpy"):
+        (tmp_path / f"{module}.py").write_text("raise SystemExit('shadowed')")
+    monkeypatch.chdir(tmp_path)
+    assert_same(weights.load("m.mat").arrays, arrays)
+
+
+def test_a_set_that_was_exported_is_what_it_says(tmp_path):
+    weights.export("embedded", tmp_path / "embedded.safetensors")
+    weights.verify(str(tmp_path / "embedded.safetensors"))
+    with safetensors.safe_open(tmp_path / "embedded.safetensors", "numpy") as file:
+        assert {"licence", "attribution"} <= file.metadata().keys()
+
+
+def test_a_name_that_no_file_can_have_is_refused_in_a_line(tmp_path, monkeypatch):
+    name = "a" * 300
+    with pytest.raises(NstError, match="there is no such file"):
+        weights.convert(f"{name}.npz", tmp_path / "o.safetensors")
+    monkeypatch.setenv("NST_CACHE_DIR", str(tmp_path / name))
+    with pytest.raises(NstError, match="not in the cache yet"):
+        weights.verify("caffe")
+
+
+def test_a_preprocessing_that_is_asked_for_is_written(arrays, tmp_path):
+    write_keras_new(tmp_path / "k.h5", arrays)
+    weights.convert(tmp_path / "k.h5", tmp_path / "o.safetensors", preprocessing="imagenet")
+    assert weights.load(str(tmp_path / "o.safetensors")).preprocessing == "imagenet"
+
+
+@needs_torch
+def test_a_checkpoint_of_a_training_run_in_bfloat16(arrays, tmp_path):
+    path = tmp_path / "training.pt"
+    script = (
+        "import sys, torch; from safetensors.torch import load_file; loaded = load_file(sys.argv[1]);"
+        "half = {name: value.bfloat16() for name, value in loaded.items()};"
+        "torch.save({'state_dict': half, 'epoch': 3}, sys.argv[2])"
+    )
+    weight_files.write(tmp_path / "a.safetensors", arrays, {})
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "a.safetensors"), str(path)], check=True)
+    for name, array in weights.load(str(path)).arrays.items():
+        np.testing.assert_allclose(array, arrays[name], rtol=2**-8, err_msg=name)
+
+
 def test_without_torch_a_checkpoint_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(weights, "download", lambda *_: pytest.fail("fetched what cannot be read"))

@@ -15,7 +15,7 @@ from tensorflow.python.framework import config as determinism  # noqa: E402
 
 import nst_tf  # noqa: E402
 from nst_spec import backend as backends  # noqa: E402
-from nst_spec import recipe, reference, vgg19, weights  # noqa: E402
+from nst_spec import cpu, recipe, reference, vgg19, weights  # noqa: E402
 from nst_spec.errors import NstError  # noqa: E402
 from nst_spec.recipe import Pooling  # noqa: E402
 from nst_tf import backend, memory, network, optimizers, winograd  # noqa: E402
@@ -378,6 +378,32 @@ def test_memory_is_given_back_before_garbage_is_collected_by_itself(narrow_weigh
 def test_memory_is_planned_for_the_library_that_computes(onednn, expected, monkeypatch):
     monkeypatch.setattr(backend, "has_onednn", lambda: onednn)
     assert backends.load("tf", device="cpu")._workspace(xla=False) == expected
+
+
+def test_channels_first_in_keras_is_refused_with_the_way_on(monkeypatch):
+    monkeypatch.setattr(backend.keras.config, "image_data_format", lambda: "channels_first")
+    with pytest.raises(NstError, match=r"set_image_data_format\('channels_last'\)"):
+        backends.load("tf", device="cpu")
+
+
+def test_the_threads_that_tensorflow_chooses_are_the_cpus(monkeypatch):
+    monkeypatch.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: 0)
+    monkeypatch.setattr(cpu, "count", lambda: 7)
+    assert backends.load("tf", device="cpu").switches()["threads"] == 7
+
+
+def test_memory_is_planned_anew_where_tiles_are_too_small_for_xla(narrow_weights, not_deterministic, monkeypatch):
+    monkeypatch.setattr(backend, "has_onednn", lambda: False)
+    asked = []
+    original = backend.Backend.planned
+    monkeypatch.setattr(
+        backend.Backend, "planned", lambda self, *given: asked.append(given[-1]) or original(self, *given)
+    )
+    images = [smooth_image(192, 192, seed) for seed in (1, 2)]
+    problem = make_problem("default", narrow_weights, *images, dtype="float32", **{"style.taps": "relu2_1"})
+    loaded = backends.load("tf", device="cpu", fast=True, tile=64)
+    assert loaded.objective(problem).plan is loaded.plan
+    assert asked == [memory.XLA_WORKSPACE, memory.WORKSPACE]
 
 
 def test_winograds_algorithm_is_for_many_channels_in_and_out():

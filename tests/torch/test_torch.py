@@ -16,7 +16,7 @@ from torchvision.models import vgg19 as torchvision_vgg19  # noqa: E402
 
 import nst_torch  # noqa: E402
 from nst_spec import backend as backends  # noqa: E402
-from nst_spec import cpu, generator, recipe, vgg19, weights  # noqa: E402
+from nst_spec import cpu, generator, recipe, reference, vgg19, weights  # noqa: E402
 from nst_spec.recipe import Pooling  # noqa: E402
 from nst_torch import backend, losses, memory, network, optimizers, winograd  # noqa: E402
 from tests.conftest import make_problem, quartic_gradient, relative  # noqa: E402
@@ -229,8 +229,11 @@ def test_a_recorded_evaluation_has_the_bits_of_the_one_it_was_recorded_from(prec
         assert found[0].losses == found[1].losses
 
 
-def test_a_tile_that_owns_nothing_adds_nothing():
-    features = torch.zeros(1, 8, 1, 0, dtype=torch.float64, requires_grad=True)
+@pytest.mark.parametrize("is_intel", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_tile_that_owns_nothing_adds_nothing(dtype, is_intel, monkeypatch):
+    monkeypatch.setattr(cpu, "is_intel", lambda: is_intel)
+    features = torch.zeros(1, 8, 1, 0, dtype=dtype, requires_grad=True)
     gram = losses.gram(features, 4.0)
     np.testing.assert_array_equal(gram.detach(), np.zeros((8, 8)))
     (slope,) = torch.autograd.grad(gram.sum(), features)
@@ -318,13 +321,65 @@ def test_errors_of_bfloat16_are_summed_in_float32():
     assert error.item() == 2048 * 1.0078125**2
 
 
-def test_the_energy_of_bfloat16_features_is_summed_in_float32(narrow_weights):
-    images = [generator.uniform(seed, (48, 56, 3)) for seed in (1, 2)]
-    problem = make_problem("default", narrow_weights, *images, dtype="float32")
-    objective = backends.load("torch", device="cpu", precision="bf16").objective(problem)
-    [(features, energy)] = objective.content_features(objective.variable(images[0])).values()
-    assert features.dtype == torch.bfloat16
-    assert energy == pytest.approx(float(features.double().square().sum()), rel=1e-6)
+@pytest.fixture
+def settings_stay():
+    """What a test tells PyTorch's whole process is not told to the next."""
+    kinds = torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv, torch.backends
+    before = [kind.fp32_precision for kind in kinds]
+    yield
+    torch.set_float32_matmul_precision("highest")
+    for kind, precision in zip(kinds, before, strict=True):
+        kind.fp32_precision = precision
+    torch.set_grad_enabled(True)
+    backend.configure(None, "fp32", False)
+
+
+def tell_matmul():
+    torch.set_float32_matmul_precision("medium")
+
+
+def tell_convolutions():
+    torch.backends.mkldnn.conv.fp32_precision = "bf16"
+
+
+def tell_all():
+    torch.backends.fp32_precision = "tf32"
+
+
+@pytest.mark.skipif(not hasattr(torch.backends, "fp32_precision"), reason="PyTorch before 2.9 has no such switches")
+@pytest.mark.parametrize("tell", [tell_matmul, tell_convolutions, tell_all])
+def test_float32_is_float32_whatever_the_process_was_told_before(tell, narrow_weights, settings_stay):
+    tell()
+    images = [generator.uniform(seed, (40, 48, 3)) for seed in (1, 2, 3)]
+    problem = make_problem("default", narrow_weights, *images[:2], dtype="float32")
+    loaded = backends.load("torch", device="cpu")
+    received, expected = (
+        judge.evaluate(images[2]) for judge in (loaded.objective(problem), reference.Objective(problem))
+    )
+    assert loaded.switches()["tf32"] is False
+    assert torch.backends.mkldnn.matmul.fp32_precision == torch.backends.mkldnn.conv.fp32_precision == "ieee"
+    assert relative(received.gradient, expected.gradient) <= 1e-5
+
+
+@pytest.mark.parametrize("tile", ["off", 32])
+def test_gradients_that_the_caller_has_switched_off_are_computed(tile, narrow_weights, settings_stay):
+    images = [generator.uniform(seed, (40, 48, 3)) for seed in (1, 2, 3)]
+    problem = make_problem("pytorch-blog", narrow_weights, *images[:2])
+    objective = backends.load("torch", device="cpu", dtype="float64", tile=tile).objective(problem)
+    expected = objective.evaluate(images[2]).gradient
+    torch.set_grad_enabled(False)
+    np.testing.assert_array_equal(objective.evaluate(images[2]).gradient, expected)
+    if tile == "off":
+        assert objective.passes(images[2]).gradients["input"].any()
+    assert not torch.is_grad_enabled()
+
+
+def test_the_threads_are_set_and_determinism_is_the_last_ones(settings_stay, monkeypatch):
+    told = []
+    monkeypatch.setattr(torch, "set_num_threads", told.append)
+    assert backends.load("torch", device="cpu", threads=3, deterministic=True).switches()["deterministic"] is True
+    assert backends.load("torch", device="cpu").switches()["deterministic"] is False
+    assert told == [3]
 
 
 @pytest.mark.parametrize(
@@ -334,6 +389,8 @@ def test_the_energy_of_bfloat16_features_is_summed_in_float32(narrow_weights):
         ("std::bad_alloc", True),
         ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
         ("MPS backend out of memory", True),
+        ("could not create a primitive", True),
+        ("posix_memalign failed:Cannot allocate memory (12)", True),
         ("mat1 and mat2 shapes cannot be multiplied", False),
     ],
 )
