@@ -44,7 +44,7 @@ def configure(threads: int | None, precision: protocol.Precision, deterministic:
 
 
 def _multiply(tf32: bool) -> None:
-    """Have float32 numbers multiplied as such, whatever was asked for before; in a GPU's convolutions in TF32 if asked."""
+    """Have float32 numbers multiplied as such, whatever was set before; in a GPU's convolutions in TF32 if asked."""
     products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
     products.allow_tf32 = False  # Gram matrices and L-BFGS
     convolutions.allow_tf32 = tf32
