@@ -322,6 +322,11 @@ class Configured:
         self.dtype, self.fast = settings.dtype, settings.fast
         self.tile = tiles.checked(settings.tile)
 
+    def gains_by_winograd(self, problem: Problem) -> bool:
+        """Return whether Winograd's algorithm, which rounds otherwise than a plain sum, may be taken and pays."""
+        fits = self.fast and (self.device, self.dtype, self.precision) == ("cpu", "float32", "fp32")
+        return fits and problem.is_wide and problem.pixels >= winograd.PIXELS
+
     def planned(self, problem: Problem, tile: tiles.Tile | None, free: int, workspace: int) -> memory.Plan:
         """Set and return in which tiles, if any, to compute a problem; `tile` takes the place of the settings'."""
         recipe = problem.recipe

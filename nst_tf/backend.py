@@ -15,7 +15,7 @@ with importing():
     from tensorflow.python.framework.config import is_op_determinism_enabled
     from tensorflow.python.util._pywrap_util_port import IsMklEnabled as has_onednn
 
-from nst_tf import memory, winograd
+from nst_tf import memory
 from nst_tf.bench import Workload
 from nst_tf.objective import Objective
 from nst_tf.tiles import TiledObjective
@@ -97,11 +97,6 @@ class Backend(protocol.Configured):
         """Whether oneDNN computes the convolutions."""
         return (self.device, self.dtype) == ("cpu", "float32") and has_onednn()
 
-    def _takes_winograd(self, problem: protocol.Problem) -> bool:
-        """Return whether convolutions take Winograd's algorithm, which rounds otherwise than a plain sum."""
-        is_large = problem.is_wide and problem.pixels >= winograd.PIXELS
-        return self._may_round and self.precision == "fp32" and is_large
-
     def versions(self) -> dict[str, str]:
         """Return the versions of tensorflow and keras, and of the GPU's software if it computes there."""
         found = {"tensorflow": tf.__version__, "keras": keras.__version__}
@@ -131,7 +126,7 @@ class Backend(protocol.Configured):
         """Return the problem with the network built and the targets computed."""
         memory.release(self.device)
         xla = self._xla and problem.pixels >= XLA_PIXELS
-        self.winograd = self._takes_winograd(problem)
+        self.winograd = self._may_round and self.gains_by_winograd(problem)
         free = memory.free(self.device)
         plan = self.planned(problem, tile, free, self._workspace(xla))
         if xla and plan.tile and plan.tile**2 < XLA_PIXELS:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from nst_spec import vgg19
+from nst_spec import winograd as spec
 from nst_spec.recipe import Pooling
 from nst_tf import winograd as algorithm
 from nst_tf.memory import with_gradient
@@ -91,7 +92,7 @@ class Network:
                     "kernel_initializer": "zeros",
                     "dtype": own,
                 }
-                takes_winograd = winograd and min(kernel.shape[:2]) >= algorithm.CHANNELS
+                takes_winograd = winograd and min(kernel.shape[:2]) >= spec.CHANNELS
                 layer = (algorithm.Convolution if takes_winograd else keras.layers.Conv2D).from_config(config)
                 layer.build((None, None, None, kernel.shape[1]))
                 layer.set_weights([np.transpose(kernel, (2, 3, 1, 0)), bias])

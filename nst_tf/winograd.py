@@ -12,11 +12,6 @@ from nst_spec import winograd
 from nst_spec.winograd import SIDE, STEP
 from nst_tf.memory import with_gradient
 
-PIXELS = 128 * 128
-"""Content images of fewer pixels gain less than the kernels' transform takes."""
-CHANNELS = 128
-"""With fewer channels, in or out, the transforms take more time than the products save."""
-
 
 class Convolution(keras.layers.Conv2D):
     """Keras' convolution by this algorithm, forward and backward; there is no gradient with respect to its weights."""

@@ -68,14 +68,9 @@ class Backend(protocol.Configured):
         configure(settings.threads, self.precision, settings.deterministic)
 
     def _takes_winograd(self, problem: protocol.Problem) -> bool:
-        """Return whether convolutions take Winograd's algorithm, which rounds otherwise than a plain sum.
-
-        Who wants the same bits every time does not want what a stopwatch chooses.
-        """
-        may_round = self.fast and not torch.backends.cudnn.deterministic
-        fits = (self.device, self.dtype, self.precision) == ("cpu", "float32", "fp32")
-        is_large = problem.is_wide and problem.pixels >= winograd.PIXELS
-        return may_round and fits and is_large and winograd.is_faster()
+        # Who wants the same bits every time does not want what a stopwatch chooses.
+        may_choose = not torch.backends.cudnn.deterministic
+        return may_choose and self.gains_by_winograd(problem) and winograd.is_faster()
 
     def versions(self) -> dict[str, str]:
         """Return the versions of torch, and of the GPU's software if it computes there."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nst_spec import vgg19
+from nst_spec import winograd as spec
 from nst_spec.recipe import Pooling
 from nst_torch import winograd as algorithm
 
@@ -139,7 +140,7 @@ class Network(nn.Module):
                 layer.load_state_dict(parts, assign=True)
                 turned = parts["weight"].flip(2, 3).transpose(0, 1)
                 layer.register_buffer("turned", None if is_first else turned)
-                takes_winograd = winograd and min(channels_out, channels_in) >= algorithm.CHANNELS
+                takes_winograd = winograd and min(channels_out, channels_in) >= spec.CHANNELS
                 for part, kernel in (("transformed", parts["weight"]), ("turned_transformed", turned)):
                     layer.register_buffer(part, algorithm.transformed(kernel) if takes_winograd else None)
             elif name.startswith("relu"):

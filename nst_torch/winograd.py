@@ -12,10 +12,6 @@ from torch.nn import functional
 from nst_spec import winograd
 from nst_spec.winograd import SIDE, STEP
 
-PIXELS = 128 * 128
-"""Content images of fewer pixels gain less than the kernels' transform takes."""
-CHANNELS = 128
-"""With fewer channels, in or out, the transforms take more time than the products save."""
 TILES = 256
 """Tiles that are computed together, or a row of them, if that is longer."""
 TRIED = (256, 64, 64)
@@ -78,7 +74,7 @@ def _tiles(x: Tensor, start: int, stop: int, across: int) -> Tensor:
 
 
 def _outputs(products: Tensor, down: int, across: int) -> Tensor:
-    """Return A' m A of the products m (36, tiles, out), in place: (down, 4, across, 4, out)."""
+    """Return A' m A of the products m (36, tiles, out), each in its place: (down, 4, across, 4, out)."""
     found = (_matrix(winograd.OUTPUT, products) @ products.flatten(1)).view(STEP, STEP, down, across, -1)
     return found.permute(2, 0, 3, 1, 4)
 

@@ -29,12 +29,6 @@ def loses_bits(image: Image.Image) -> bool:
     return any(";16" in str(tile[3]) for tile in getattr(image, "tile", []))
 
 
-def grey_levels(image: Image.Image) -> int:
-    """Return how many greys an image of Pillow's that is not decoded yet has: 4 or 16 in a PNG of so few, else 256."""
-    raw = {str(tile[3]) for tile in getattr(image, "tile", [])} if image.format == "PNG" else set()
-    return 4 if "L;2" in raw else 16 if "L;4" in raw else 256
-
-
 def samples(image: Image.Image, file: BinaryIO) -> NDArray[np.float64]:
     """Read the pixels (H, W, C) in [0, 1] of a file that `has_16_bits`, as stored: neither turned nor converted.
 

@@ -164,9 +164,15 @@ def _pixels(image: Image.Image, file: BinaryIO | None, where: str, notes: list[s
         return _turned(_over_white(pixels, samples[..., -1:], notes) if has_alpha else pixels, orientation)
     if not image.mode.startswith("I") and deep.loses_bits(image):
         notes.append("16 bits a channel are read as 8")
-    levels = deep.grey_levels(image)
+    levels = _grey_levels(image)
     image.load()
     return _turned(_rgb(_with_transparency_of(levels, image), where, notes), _orientation(image, notes))
+
+
+def _grey_levels(image: Image.Image) -> int:
+    """Return how many greys an image of Pillow's that is not decoded yet has: 4 or 16 in a PNG of so few, else 256."""
+    raw = {str(tile[3]) for tile in getattr(image, "tile", [])} if image.format == "PNG" else set()
+    return 4 if "L;2" in raw else 16 if "L;4" in raw else 256
 
 
 def _with_transparency_of(levels: int, image: Image.Image) -> Image.Image:

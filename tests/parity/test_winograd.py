@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nst_spec import backend as backends
-from nst_spec import generator, memory, vgg19, weights
+from nst_spec import generator, memory, vgg19, weights, winograd
 from tests.conftest import make_problem, relative, smooth_image
 
 SMALLEST = 128
@@ -34,14 +34,14 @@ def takes(layer):
 def test_it_finds_the_same_losses_and_gradient(
     tile, xla_pixels, pooling, backend_name, package, narrow_weights, monkeypatch
 ):
-    backend, algorithm = package
+    backend, _ = package
     if backend_name == "tf":
         monkeypatch.setattr(backend, "has_onednn", lambda: False)
         monkeypatch.setattr(backend, "XLA_PIXELS", xla_pixels)
     elif not xla_pixels:
         pytest.skip("the framework has no XLA")
     for name in ("PIXELS", "CHANNELS"):
-        monkeypatch.setattr(algorithm, name, 0)
+        monkeypatch.setattr(winograd, name, 0)
     monkeypatch.setattr(vgg19, "WIDTHS", (0,))
     # Of neighbours in noise one may be greater by a rounding alone.
     images = [

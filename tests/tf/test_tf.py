@@ -16,6 +16,7 @@ from tensorflow.python.framework import config as determinism  # noqa: E402
 import nst_tf  # noqa: E402
 from nst_spec import backend as backends  # noqa: E402
 from nst_spec import cpu, recipe, reference, vgg19, weights  # noqa: E402
+from nst_spec import winograd as spec  # noqa: E402
 from nst_spec.errors import NstError  # noqa: E402
 from nst_spec.recipe import Pooling  # noqa: E402
 from nst_tf import backend, memory, network, optimizers, winograd  # noqa: E402
@@ -303,7 +304,7 @@ def test_what_an_objective_held_is_gone_once_garbage_is_collected(
     fast, least, narrow_weights, not_deterministic, monkeypatch
 ):
     """By TensorFlow alone, compiled by XLA, and by Winograd's algorithm too."""
-    for module, name, value in ((backend, "XLA_PIXELS", 0), (winograd, "PIXELS", least), (winograd, "CHANNELS", 0)):
+    for module, name, value in ((backend, "XLA_PIXELS", 0), (spec, "PIXELS", least), (spec, "CHANNELS", 0)):
         monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(vgg19, "WIDTHS", (0,))
     images = [smooth_image(33, 40, seed) for seed in (1, 2)]
