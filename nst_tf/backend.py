@@ -40,7 +40,8 @@ def multiplies_bf16(device: str) -> bool:
     if device == "cuda":
         details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
         return details.get("compute_capability", (0, 0)) >= protocol.BF16_CAPABILITY
-    return device == "cpu" and cpu.multiplies_bf16()
+    # Without oneDNN, which an earlier run here or the environment may have refused, it takes 70 times as long.
+    return device == "cpu" and has_onednn() and cpu.multiplies_bf16()
 
 
 def configure(threads: int | None, precision: protocol.Precision, deterministic: bool) -> None:

@@ -23,7 +23,8 @@ TRIALS = 3
 def is_faster() -> bool:
     """Return whether this convolves faster here than a plain sum; both are timed, once a process, in 0.2 s.
 
-    Who multiplies matrices, and how well, is another library's on every kind of CPU, and so is who convolves.
+    Who multiplies matrices, and how well, is another library's on every kind of CPU, and so is who convolves. It is the
+    CPU's time in one thread: beside another process's work, threads that wait for each other told of that.
     """
     x, kernel = (
         torch.ones(shape, device="cpu").contiguous(memory_format=torch.channels_last)
@@ -32,12 +33,17 @@ def is_faster() -> bool:
     ready = transformed(kernel)
     ways = (lambda: convolution(x, ready, None)), (lambda: functional.conv2d(x, kernel, padding=1))
     seconds: list[list[float]] = [[], []]
-    with torch.no_grad():
-        for _ in range(TRIALS):  # in turn, since another process may take the CPU meanwhile
-            for way, taken in zip(ways, seconds, strict=True):
-                started = time.perf_counter()
-                way()
-                taken.append(time.perf_counter() - started)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.no_grad():
+            for _ in range(TRIALS):  # in turn, since the CPU's rate may change meanwhile
+                for way, taken in zip(ways, seconds, strict=True):
+                    started = time.thread_time()
+                    way()
+                    taken.append(time.thread_time() - started)
+    finally:
+        torch.set_num_threads(threads)
     ours, theirs = map(min, seconds)
     return ours < theirs
 

@@ -21,7 +21,7 @@ from PIL import Image
 
 from compare import launch
 from nst_spec import backend as backends
-from nst_spec import generator, preprocessing, recipe, vgg19, weight_files, weights
+from nst_spec import cpu, generator, preprocessing, recipe, vgg19, weight_files, weights
 from nst_spec.backend import Problem
 
 # The same examples every time, however busy the machine is; what a fixture gives is the same for all of them.
@@ -37,6 +37,12 @@ hypothesis.settings.load_profile("steady")
 os.environ.update(launch.environment())
 
 NARROW = tuple(width // 8 for width in vgg19.WIDTHS)
+
+
+def native_precision(backend_name):
+    """What `auto` is on this CPU: TensorFlow, which has no oneDNN in these tests, multiplies no bfloat16 natively."""
+    return "bf16" if cpu.multiplies_bf16() and backend_name != "tf" else "fp32"
+
 
 takes_both = pytest.mark.skipif(not {"torch", "tf"} <= set(backends.installed()), reason="takes both frameworks")
 

@@ -15,9 +15,9 @@ import nst
 from nst.cli import main
 from nst.options import RECIPE_OPTIONS
 from nst_spec import backend as backends
-from nst_spec import cpu, heap, weight_files, weights
+from nst_spec import heap, weight_files, weights
 from nst_spec.images import reading
-from tests.conftest import smooth_image, to_uint8
+from tests.conftest import native_precision, smooth_image, to_uint8
 
 
 @pytest.fixture
@@ -360,8 +360,8 @@ def test_a_run_that_starts_from_an_image_of_another_aspect_says_so(quick, photo,
 
 def test_painting_multiplies_as_the_machine_does_best_and_judging_exactly(quick, photo, painting, backend_name):
     options = quick | {"backend": backend_name, "steps": 1, "device": "cpu"}
-    natively = "bf16" if cpu.multiplies_bf16() else "fp32"
-    assert nst.stylize(photo, painting, **options).record["backend"]["precision"] == natively
+    painted = nst.stylize(photo, painting, **options).record["backend"]
+    assert painted["precision"] == native_precision(backend_name)
     assert nst.stylize(photo, painting, precision="fp32", **options).record["backend"]["precision"] == "fp32"
     judged = nst.api.evaluate(photo, painting, **options).record["backend"]
     assert judged["precision"] == "fp32"

@@ -6,11 +6,11 @@ import pytest
 from compare.diff import diff
 from compare.record import record
 from nst_spec import backend as backends
-from nst_spec import cpu, generator, recipe, reference, vgg19
+from nst_spec import generator, recipe, reference, vgg19
 from nst_spec.errors import NstError
 from nst_spec.images import Picture
 from nst_spec.run import Inputs
-from tests.conftest import make_problem, relative, smooth_image
+from tests.conftest import make_problem, native_precision, relative, smooth_image
 
 FLOAT64 = 1e-11
 
@@ -217,7 +217,7 @@ def test_a_precision_that_cannot_be_is_refused(settings, message, backend_name):
 
 def test_auto_is_what_the_machine_multiplies_natively_and_only_in_float32(backend_name):
     found = backends.load(backend_name, device="cpu", precision="auto")
-    assert found.precision == ("bf16" if cpu.multiplies_bf16() else "fp32")
+    assert found.precision == native_precision(backend_name)
     assert backends.load(backend_name, device="cpu", precision="auto", dtype="float64").precision == "fp32"
 
 

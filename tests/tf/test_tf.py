@@ -149,6 +149,16 @@ def test_what_the_environment_says_of_onednn_stands(monkeypatch):
     assert loaded.switches()["onednn"] is False
 
 
+@pytest.mark.parametrize(
+    ("onednn", "native", "expected"),
+    [(True, True, "bf16"), (True, False, "fp32"), (False, True, "fp32"), (False, False, "fp32")],
+)
+def test_auto_is_bfloat16_where_the_cpu_and_onednn_multiply_it(onednn, native, expected, monkeypatch):
+    monkeypatch.setattr(backend, "has_onednn", lambda: onednn)
+    monkeypatch.setattr(cpu, "multiplies_bf16", lambda: native)
+    assert backends.load("tf", device="cpu", precision="auto").precision == expected
+
+
 @pytest.mark.parametrize("enabled", [True, False])
 def test_garbage_is_not_collected_during_the_import_and_as_before_after_it(enabled):
     (gc.enable if enabled else gc.disable)()

@@ -271,16 +271,28 @@ def test_products_of_float32_stay_exact_beside_gram_matrices_of_bfloat16():
 
 @pytest.mark.parametrize(("ours", "theirs", "faster"), [([9, 2, 9], [5, 3, 5], True), ([2, 9, 3], [8, 1, 8], False)])
 def test_winograds_algorithm_is_timed_beside_a_plain_convolution(ours, theirs, faster, monkeypatch):
-    clock = [0]
+    clock, threads = [0], []
+    before = torch.get_num_threads()
 
     def lasting(*ticks):
         left = iter(ticks)
-        return lambda *_, **__: clock.append(clock[-1] + next(left))
+
+        def convolve(*_, **__):
+            clock.append(clock[-1] + next(left))
+            threads.append(torch.get_num_threads())
+
+        return convolve
 
     monkeypatch.setattr(winograd, "convolution", lasting(*ours))
     monkeypatch.setattr(winograd.functional, "conv2d", lasting(*theirs))
-    monkeypatch.setattr(winograd.time, "perf_counter", lambda: clock[-1])
-    assert winograd.is_faster.__wrapped__() is faster
+    monkeypatch.setattr(winograd.time, "thread_time", lambda: clock[-1])
+    torch.set_num_threads(2)
+    try:
+        assert winograd.is_faster.__wrapped__() is faster
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert threads == [1] * 6
 
 
 @pytest.mark.parametrize(
