@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """What glibc's malloc.h calls M_TRIM_THRESHOLD and M_MMAP_THRESHOLD."""
-LARGEST_KEPT = 2**30
-"""Bytes of the largest block that is kept once it is freed."""
+LARGEST_KEPT = 2**31 - 1
+"""Bytes of the largest block that is kept once it is freed: the most that glibc can be told. A layer at 2048 px has
+2^30."""
 LARGEST_KEPT_UNTOLD = 2**25
 """The most that glibc comes to keep of its own accord; of all that is free together it then keeps twice as much."""
 

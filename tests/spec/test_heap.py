@@ -12,14 +12,15 @@ from nst_spec import heap
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 
 BLOCK = 64 * 2**20
+LAYER = 64 * 2048 * 2048 * 4  # the largest of an image of 2048 x 2048 px
 
 
-def printed(code):
+def printed(code, block=BLOCK):
     """Numbers that a new process prints; in it `filled()` takes a block of memory, writes all of it and frees it."""
     prelude = (
         "import psutil, resource\n"
         "from nst_spec import heap\n"
-        f"filled = lambda: b'x' * {BLOCK} and None\n"
+        f"filled = lambda: b'x' * {block} and None\n"
         "resident = lambda: psutil.Process().memory_info().rss\n"
         "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
     )
@@ -27,9 +28,10 @@ def printed(code):
     return [int(number) for number in done.stdout.split()]
 
 
-def test_what_is_kept_is_not_cleared_anew_each_time():
-    ten_times = "filled(); before = faults(); [filled() for _ in range(10)]; print(faults() - before)"
-    (anew,), (kept,) = printed(ten_times), printed(f"heap.keep(True); {ten_times}")
+@pytest.mark.parametrize("block", [BLOCK, LAYER])
+def test_what_is_kept_is_not_cleared_anew_each_time(block):
+    again = "filled(); before = faults(); [filled() for _ in range(3)]; print(faults() - before)"
+    (anew,), (kept,) = printed(again, block), printed(f"heap.keep(True); {again}", block)
     assert kept < anew / 10
 
 
