@@ -23,8 +23,8 @@ TRIALS = 3
 def is_faster() -> bool:
     """Return whether this convolves faster here than a plain sum; both are timed, once a process, in 0.2 s.
 
-    Who multiplies matrices, and how well, is another library's on every kind of CPU, and so is who convolves. It is the
-    CPU's time in one thread: beside another process's work, threads that wait for each other told of that.
+    Who multiplies matrices, and how well, is another library's on every kind of CPU, and so is who convolves. What is
+    compared is one thread's CPU time: beside another process's work, the time of several is mostly spent in waiting.
     """
     x, kernel = (
         torch.ones(shape, device="cpu").contiguous(memory_format=torch.channels_last)
