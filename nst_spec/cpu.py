@@ -1,8 +1,12 @@
 """What this machine's CPU can do, as far as a choice depends on it."""
 
 import functools
+import math
 import os
+import sys
 from pathlib import Path
+
+from nst_spec import control_groups
 
 CPU_INFO = Path("/proc/cpuinfo")
 BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
@@ -12,9 +16,21 @@ AVX512_FLAGS = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl"})
 
 
 def count() -> int:
-    """Return how many CPUs this process may run on."""
+    """Return how many CPUs this process can keep busy.
+
+    Those are the ones that it may run on, or the fewer whose time its control groups leave it.
+    """
     affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    there = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return min([there, *map(_quota, control_groups.folders())])
+
+
+def _quota(group: Path) -> int:
+    try:
+        time, period = map(int, (group / "cpu.max").read_text().split())
+    except (OSError, ValueError):  # ValueError: "max", no limit
+        return sys.maxsize
+    return math.ceil(time / period)
 
 
 def fact(name: str, cpu_info: Path = CPU_INFO) -> str | None:

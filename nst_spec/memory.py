@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from nst_spec import tiles, vgg19
+from nst_spec import control_groups, tiles, vgg19
 from nst_spec.losses import Shape
 from nst_spec.recipe import LBFGS, Adam, Recipe
 
@@ -34,7 +34,6 @@ GAPS = 0.25
 LEAST_HISTORY = 2
 """The fewest pairs that L-BFGS is cut down to."""
 GIBIBYTE = 2**30
-OWN_GROUP, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -196,19 +195,9 @@ def _gibibytes(count: int) -> str:
 def free_on_host() -> int:
     """Return the bytes of main memory that this process may still take.
 
-    That is what is there, or the least of its control groups' limits (Linux' cgroup v2).
+    That is what is there, or the least that its control groups leave.
     """
-    free = int(psutil.virtual_memory().available)
-    try:
-        path = OWN_GROUP.read_text().partition("0::/")[2].strip()
-    except OSError:
-        return free
-    # A limit holds for every group below.
-    innermost = GROUPS / path
-    for group in (innermost, *innermost.parents):
-        if group.is_relative_to(GROUPS):
-            free = min(free, _free_in(group))
-    return free
+    return min([int(psutil.virtual_memory().available), *map(_free_in, control_groups.folders())])
 
 
 def _free_in(group: Path) -> int:

@@ -13,7 +13,7 @@ from nst_spec.backend import AUTO, Settings
 
 FRAMEWORK = "tensorflow"
 
-ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+ONEDNN, THREADS = "TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS"
 ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow", ONEDNN: "0"}
 """What TensorFlow and Keras read once, when they are first imported; what is set already stands."""
 
@@ -38,7 +38,8 @@ def importing() -> Iterator[None]:
     TensorFlow's libraries write there while they load, before any log level of theirs takes effect. All that is made
     meanwhile is there to stay, so no garbage is collected: a tenth of the import's time.
     """
-    for name, value in ENVIRONMENT.items():
+    # As many threads as TensorFlow starts by itself, or fewer where they would wait for CPUs.
+    for name, value in (ENVIRONMENT | {THREADS: str(cpu.count())}).items():
         os.environ.setdefault(name, value)
     if "torch" in sys.modules:
         # PyTorch may load its compiler later, which after TensorFlow would abort the process: each carries an LLVM.

@@ -1,11 +1,12 @@
 """The protocol's door: devices, precision and switches, NumPy in and NumPy out."""
 
 import dataclasses
+import os
 
 from nst_spec import backend as protocol
 from nst_spec import cpu, heap, tiles
 from nst_spec.errors import NstError
-from nst_tf import importing
+from nst_tf import THREADS, importing
 
 with importing():
     import keras
@@ -63,6 +64,13 @@ def configure(threads: int | None, precision: protocol.Precision, deterministic:
     tf.get_logger().setLevel("ERROR")
 
 
+def _threads() -> int:
+    """Return how many CPU threads a kernel of TensorFlow's is computed in."""
+    given = os.environ.get(THREADS, "")
+    # What is no number TensorFlow does not heed, and neither does it 0.
+    return tf.config.threading.get_intra_op_parallelism_threads() or int(given.isdecimal() and given) or cpu.count()
+
+
 class Backend(protocol.Configured):
     """TensorFlow on a device, in a precision; nst_spec.backend.Backend."""
 
@@ -110,7 +118,7 @@ class Backend(protocol.Configured):
     def switches(self) -> dict[str, int | bool | str]:
         """Return the switches as TensorFlow has them now."""
         return {
-            "threads": tf.config.threading.get_intra_op_parallelism_threads() or cpu.count(),
+            "threads": _threads(),
             "tf32": tf.config.experimental.tensor_float_32_execution_enabled(),
             "deterministic": is_op_determinism_enabled(),
             "onednn": has_onednn(),

@@ -33,13 +33,18 @@ def multiplies_bf16(device: str) -> bool:
 
 
 def configure(threads: int | None, precision: protocol.Precision, deterministic: bool) -> None:
-    """Set the process's switches: CPU threads, TensorFloat-32 (its error is about 1e-3), determinism."""
+    """Set the process's switches: CPU threads, TensorFloat-32 (its error is about 1e-3), determinism.
+
+    Without a number of threads there are as many as PyTorch has, or fewer where they would wait for CPUs.
+    """
     _multiply(precision == "tf32")
     # cuDNN's convolutions and cuBLAS are all that this computation has of what may vary from run to run.
     torch.backends.cudnn.deterministic = deterministic
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first handle is made
-    if threads is not None:
+    own = torch.get_num_threads()
+    threads = threads or min(own, cpu.count())
+    if threads != own:
         torch.set_num_threads(threads)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nst_spec import memory, recipe, vgg19
+from nst_spec import control_groups, memory, recipe, vgg19
 from nst_spec.losses import Shape
 
 MIB, GIB = 2**20, 2**30
@@ -143,7 +143,7 @@ def test_the_limits_of_all_control_groups_hold(limits, free, tmp_path, monkeypat
         (folder / "memory.current").write_text(f"{100 * MIB}\n")
         (folder / "memory.stat").write_text(f"anon {60 * MIB}\ninactive_file {30 * MIB}\n")
     (tmp_path / "own").write_text("0::/job/step/task\n")
-    monkeypatch.setattr(memory, "OWN_GROUP", tmp_path / "own")
-    monkeypatch.setattr(memory, "GROUPS", tmp_path)
+    monkeypatch.setattr(control_groups, "OWN", tmp_path / "own")
+    monkeypatch.setattr(control_groups, "ROOT", tmp_path)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=16 * GIB))
     assert memory.free_on_host() == free

@@ -397,10 +397,27 @@ def test_channels_first_in_keras_is_refused_with_the_way_on(monkeypatch):
         backends.load("tf", device="cpu")
 
 
-def test_the_threads_that_tensorflow_chooses_are_the_cpus(monkeypatch):
-    monkeypatch.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: 0)
+@pytest.mark.parametrize(
+    ("asked", "environment", "threads"), [(0, "", 7), (0, "0", 7), (0, "many", 7), (0, "3", 3), (2, "3", 2)]
+)
+def test_the_threads_are_those_that_tensorflow_takes(asked, environment, threads, monkeypatch):
+    monkeypatch.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: asked)
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", environment)
     monkeypatch.setattr(cpu, "count", lambda: 7)
-    assert backends.load("tf", device="cpu").switches()["threads"] == 7
+    assert backends.load("tf", device="cpu").switches()["threads"] == threads
+
+
+@pytest.mark.parametrize(("environment", "threads"), [({}, "7"), ({"TF_NUM_INTRAOP_THREADS": "3"}, "3")])
+def test_tensorflow_starts_as_many_threads_as_there_are_cpus_unless_it_is_told_how_many(
+    environment, threads, monkeypatch
+):
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(cpu, "count", lambda: 7)
+    with nst_tf.importing():
+        pass
+    assert os.environ["TF_NUM_INTRAOP_THREADS"] == threads
 
 
 def test_memory_is_planned_anew_where_tiles_are_too_small_for_xla(narrow_weights, not_deterministic, monkeypatch):

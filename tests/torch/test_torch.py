@@ -394,6 +394,16 @@ def test_the_threads_are_set_and_determinism_is_the_last_ones(settings_stay, mon
     assert told == [3]
 
 
+@pytest.mark.parametrize(("asked", "cpus", "told"), [(None, 2, [2]), (None, 4, []), (3, 2, [3]), (4, 2, [])])
+def test_there_are_no_more_threads_than_cpus_unless_they_are_asked_for(asked, cpus, told, settings_stay, monkeypatch):
+    received = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    monkeypatch.setattr(torch, "set_num_threads", received.append)
+    monkeypatch.setattr(cpu, "count", lambda: cpus)
+    backends.load("torch", device="cpu", threads=asked)
+    assert received == told
+
+
 @pytest.mark.parametrize(
     ("text", "short"),
     [
