@@ -63,7 +63,9 @@ class TiledObjective(Objective):
     def _cut(self, crop: tf.Tensor, bounds: Bounds, taps: Sequence[str]) -> Iterator[tuple[str, tf.Tensor]]:
         for tap, features in self.network(self.to_network(crop), taps):
             top, bottom, left, right = bounds[tap]
-            yield tap, features[:, top:bottom, left:right]
+            # Not by indices, whose gradient takes ten times as long.
+            size = 1, bottom - top, right - left, self._channels[tap]
+            yield tap, tf.slice(features, (0, top, left, 0), size)
 
     def content_features(self, image: tf.Tensor) -> dict[str, tuple[tuple[tf.Tensor, ...], float]]:
         """Return the variable's features at the content taps by tile, each tap's with its energy.

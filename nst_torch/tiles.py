@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from nst_spec import backend as protocol
 from nst_spec import heap, terms, tiles
@@ -38,7 +39,10 @@ class TiledObjective(Objective):
         """Yield the taps with the features that a tile owns, for its crop of the variable."""
         rounding = self.recipe.pooling.rounding
         for tap, features in self.network(self.to_network(crop), taps):
-            yield tap, features[:, :, *piece.owned(tap, rounding)]
+            (top, bottom), (left, right) = ((owned.start, owned.stop) for owned in piece.owned(tap, rounding))
+            height, width = features.shape[2:]
+            # Not by indices, whose gradient loses the features' layout.
+            yield tap, functional.pad(features, (-left, right - width, -top, bottom - height))
 
     def content_features(self, image: Tensor) -> dict[str, tuple[tuple[Tensor, ...], float]]:
         """Return the variable's features at the content taps by tile, each tap's with its energy.
@@ -52,7 +56,7 @@ class TiledObjective(Objective):
             for tap, features in self.owned(image[:, :, *piece.crop], piece, taps):
                 energies[tap] += float(features.to(self.like.dtype).square().sum())
                 if self.plan.keeps_content:
-                    kept[tap].append(features.clone())
+                    kept[tap].append(features)
         return {tap: (tuple(kept[tap]), energies[tap]) for tap in taps}
 
     def grams(self, image: Tensor, divisors: Mapping[str, float]) -> dict[str, Tensor]:
