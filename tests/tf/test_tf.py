@@ -420,6 +420,14 @@ def test_tensorflow_starts_as_many_threads_as_there_are_cpus_unless_it_is_told_h
     assert os.environ["TF_NUM_INTRAOP_THREADS"] == threads
 
 
+def test_what_a_tile_gives_back_is_not_computed_by_a_kernel_of_one_thread(narrow_weights):
+    images = [smooth_image(80, 96, seed) for seed in (1, 2)]
+    objective = backends.load("tf", device="cpu", tile=32).objective(make_problem("default", narrow_weights, *images))
+    kinds = {operation.type for operation in objective._share.get_concrete_function().graph.get_operations()}
+    assert "Slice" in kinds
+    assert "StridedSliceGrad" not in kinds
+
+
 def test_memory_is_planned_anew_where_tiles_are_too_small_for_xla(narrow_weights, not_deterministic, monkeypatch):
     monkeypatch.setattr(backend, "has_onednn", lambda: False)
     asked = []

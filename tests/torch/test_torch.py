@@ -386,6 +386,24 @@ def test_gradients_that_the_caller_has_switched_off_are_computed(tile, narrow_we
     assert not torch.is_grad_enabled()
 
 
+def test_what_a_tile_gives_back_has_the_features_layout(narrow_weights, monkeypatch):
+    images = [generator.uniform(seed, (64, 96, 3)) for seed in (1, 2)]
+    objective = backends.load("torch", device="cpu", dtype="float64", tile=32).objective(
+        make_problem("default", narrow_weights, *images)
+    )
+    image = objective.variable(images[0])
+    piece = objective.pieces(image)[0]
+    crop = image[:, :, *piece.crop]
+    seen = crop.clone(memory_format=torch.channels_last).requires_grad_(True)
+    monkeypatch.setattr(objective, "network", lambda crop, taps: [(tap, seen) for tap in taps])
+    ((_, owned),) = objective.owned(crop, piece, ["relu1_1"])
+    assert owned.shape[2:] == (32, 32) != seen.shape[2:]
+    (slope,) = torch.autograd.grad(owned.square().sum(), seen)
+    assert slope.is_contiguous(memory_format=torch.channels_last)
+    assert slope[:, :, :32, :32].all()
+    assert torch.count_nonzero(slope) == 3 * 32 * 32
+
+
 def test_the_threads_are_set_and_determinism_is_the_last_ones(settings_stay, monkeypatch):
     told = []
     monkeypatch.setattr(torch, "set_num_threads", told.append)
