@@ -51,7 +51,7 @@ def configure(threads: int | None, precision: protocol.Precision, deterministic:
         for gpu in tf.config.list_physical_devices("GPU"):
             if not tf.config.experimental.get_memory_growth(gpu):
                 tf.config.experimental.set_memory_growth(gpu, True)
-        if threads is not None and threads != tf.config.threading.get_intra_op_parallelism_threads():
+        if threads not in (None, _threads()):
             tf.config.threading.set_intra_op_parallelism_threads(threads)
     except RuntimeError as error:
         raise NstError(

@@ -407,6 +407,15 @@ def test_the_threads_are_those_that_tensorflow_takes(asked, environment, threads
     assert backends.load("tf", device="cpu").switches()["threads"] == threads
 
 
+def test_threads_that_tensorflow_takes_already_may_be_asked_for_while_it_runs(monkeypatch):
+    monkeypatch.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: 0)
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "3")
+    tf.zeros(1)
+    assert backends.load("tf", device="cpu", threads=3).switches()["threads"] == 3
+    with pytest.raises(NstError, match="already running"):
+        backends.load("tf", device="cpu", threads=4)
+
+
 @pytest.mark.parametrize(("environment", "threads"), [({}, "7"), ({"TF_NUM_INTRAOP_THREADS": "3"}, "3")])
 def test_tensorflow_starts_as_many_threads_as_there_are_cpus_unless_it_is_told_how_many(
     environment, threads, monkeypatch
