@@ -284,11 +284,11 @@ class Settings:
     """How a backend is asked to compute.
 
     `device` is one of DEVICES, `dtype` one of DTYPES, `precision` one of PRECISIONS, `threads` the number of CPU
-    threads (None: the framework's own, or as many as nst_spec.cpu.count, if those are fewer), `deterministic` whether
-    the framework must give the same bits every time, `fast` whether it may do what is faster: round otherwise, by
-    Winograd's algorithm or, in TensorFlow, by oneDNN or XLA, and keep what memory it has freed. `precision`, `threads`
-    and `deterministic` are settings of the whole process, and `precision` counts when the framework is first imported.
-    `tile` is what nst_spec.tiles.checked accepts.
+    threads (None: the framework's own number, or nst_spec.cpu.count if that is less; TensorFlow's environment may say
+    more), `deterministic` whether the framework must give the same bits every time, `fast` whether it may do what is
+    faster: round otherwise, by Winograd's algorithm or, in TensorFlow, by oneDNN or XLA, and keep what memory it has
+    freed. `precision`, `threads` and `deterministic` are settings of the whole process, and `precision` counts when
+    the framework is first imported. `tile` is what nst_spec.tiles.checked accepts.
     """
 
     device: str = "auto"

@@ -66,9 +66,10 @@ def configure(threads: int | None, precision: protocol.Precision, deterministic:
 
 def _threads() -> int:
     """Return how many CPU threads a kernel of TensorFlow's is computed in."""
-    given = os.environ.get(THREADS, "")
-    # What is no number TensorFlow does not heed, and neither does it 0.
-    return tf.config.threading.get_intra_op_parallelism_threads() or int(given.isdecimal() and given) or cpu.count()
+    environment = os.environ.get(THREADS, "")
+    # TensorFlow heeds neither 0 nor what is no number.
+    given = int(environment) if environment.isdecimal() else 0
+    return tf.config.threading.get_intra_op_parallelism_threads() or given or cpu.count()
 
 
 class Backend(protocol.Configured):

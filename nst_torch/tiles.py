@@ -39,10 +39,11 @@ class TiledObjective(Objective):
         """Yield the taps with the features that a tile owns, for its crop of the variable."""
         rounding = self.recipe.pooling.rounding
         for tap, features in self.network(self.to_network(crop), taps):
-            (top, bottom), (left, right) = ((owned.start, owned.stop) for owned in piece.owned(tap, rounding))
+            rows, columns = piece.owned(tap, rounding)
             height, width = features.shape[2:]
             # Not by indices, whose gradient loses the features' layout.
-            yield tap, functional.pad(features, (-left, right - width, -top, bottom - height))
+            cut = -columns.start, columns.stop - width, -rows.start, rows.stop - height
+            yield tap, functional.pad(features, cut)
 
     def content_features(self, image: Tensor) -> dict[str, tuple[tuple[Tensor, ...], float]]:
         """Return the variable's features at the content taps by tile, each tap's with its energy.
