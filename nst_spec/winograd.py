@@ -6,7 +6,12 @@ The image is cut into tiles d of 6 x 6 positions that begin 4 apart, and with a 
 
 where * is, position by position, the product over the channels: 36 products of matrices for a whole layer. A matrix on
 both sides of a small square is one on the left of its numbers in a row, line after line, and so one product does it for
-all tiles and channels. Source: A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016.
+all tiles and channels.
+
+The gradient is a convolution with the kernel turned by half a turn. To turn the tile and its outputs instead comes to
+the same, so that one transformed kernel serves both ways.
+
+Source: A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,6 +46,13 @@ KERNEL = np.kron(_24_G, _24_G) / 24**2
 """G g G' of a kernel's 9: (36, 9)."""
 OUTPUT = np.kron(_A, _A).astype(np.float64)
 """A' m A of a tile's 36 products m: (16, 36)."""
+TURNED_INPUT, TURNED_OUTPUT = INPUT[:, ::-1].copy(), OUTPUT[::-1].copy()
+"""Both for the kernel turned by half a turn."""
+
+
+def matrices(turned: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the matrices of input and output, for the kernel as it is or turned by half a turn."""
+    return (TURNED_INPUT, TURNED_OUTPUT) if turned else (INPUT, OUTPUT)
 
 
 def tiles(length: Any) -> Any:
@@ -49,7 +61,7 @@ def tiles(length: Any) -> Any:
 
 
 def kernel_bytes(arrays: Mapping[str, NDArray[np.float32]], taps: Sequence[str]) -> int:
-    """Return the bytes of all transformed kernels of a network to its deepest tap, for the way there and back."""
+    """Return the bytes of all transformed kernels of a network to its deepest tap."""
     plain = sum(arrays[f"{name}.weight"].nbytes for name in vgg19.layers_to(taps) if name in vgg19.CONVOLUTIONS)
     numbers, of_numbers = KERNEL.shape
-    return int(2 * plain * numbers // of_numbers)
+    return int(plain * numbers // of_numbers)

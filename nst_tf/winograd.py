@@ -20,15 +20,14 @@ class Convolution(keras.layers.Conv2D):
         """Set kernel (3, 3, in, out) and bias."""
         super().set_weights(weights)
         kernel, bias = map(np.asarray, weights)
-        turned = np.transpose(kernel[::-1, ::-1], (0, 1, 3, 2))
-        self.transformed, self.turned_transformed = (transformed(each) for each in (kernel, turned))
+        self.transformed = transformed(kernel)
         self.shift = tf.constant(bias)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Return the outputs (1, H, W, out)."""
         return with_gradient(
             lambda x: convolution(x, self.transformed, self.shift),
-            lambda _, slope: convolution(slope, self.turned_transformed, None),
+            lambda _, slope: convolution(slope, self.transformed, None, turned=True),
             x,
         )
 
@@ -40,13 +39,17 @@ def transformed(kernel: NDArray) -> tf.Tensor:
     return tf.reshape(found, (-1, *channels))
 
 
-def convolution(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:
-    """Return the convolution (1, H, W, out) of x (1, H, W, in), zero around its border, with a transformed kernel."""
+def convolution(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None, *, turned: bool = False) -> tf.Tensor:
+    """Return the convolution (1, H, W, out) of x (1, H, W, in), zero around its border, with a transformed kernel.
+
+    With the kernel turned, its in and out change places, and x (1, H, W, out) gives (1, H, W, in).
+    """
+    from_input, to_output = winograd.matrices(turned)
     height, width = _sides(x[0])
     down, across = winograd.tiles(height), winograd.tiles(width)
-    products = tf.matmul(_tiles(x[0], down, across), kernel)
-    found = _outputs(products, down, across)[:height, :width][None]
-    found.set_shape((*x.shape[:3], kernel.shape[-1]))
+    products = tf.matmul(_tiles(x[0], down, across, from_input), kernel, transpose_b=turned)
+    found = _outputs(products, down, across, to_output)[:height, :width][None]
+    found.set_shape((*x.shape[:3], products.shape[-1]))
     return found if bias is None else found + bias
 
 
@@ -56,8 +59,8 @@ def _sides(x: tf.Tensor) -> tuple[Any, Any]:
     return height, width
 
 
-def _tiles(x: tf.Tensor, down: Any, across: Any) -> tf.Tensor:
-    """Return B' d B of all tiles of x (H, W, in): (36, tiles, in)."""
+def _tiles(x: tf.Tensor, down: Any, across: Any, matrix: NDArray[np.float64]) -> tf.Tensor:
+    """Return B' d B, by its matrix, of all tiles of x (H, W, in): (36, tiles, in)."""
     height, width = _sides(x)
     channels = x.shape[2]
     x = tf.pad(x, [[1, STEP * down + 1 - height], [1, STEP * across + 1 - width], [0, 0]])
@@ -65,13 +68,13 @@ def _tiles(x: tf.Tensor, down: Any, across: Any) -> tf.Tensor:
     rows = STEP * tf.range(down)[:, None] + i
     places = rows * (STEP * across + 2) + STEP * tf.range(across) + j
     d = tf.gather(tf.reshape(x, (-1, channels)), places)
-    found = tf.matmul(tf.constant(winograd.INPUT, x.dtype), tf.reshape(d, (SIDE * SIDE, -1)))
+    found = tf.matmul(tf.constant(matrix, x.dtype), tf.reshape(d, (SIDE * SIDE, -1)))
     return tf.reshape(found, (SIDE * SIDE, -1, channels))
 
 
-def _outputs(products: tf.Tensor, down: Any, across: Any) -> tf.Tensor:
-    """Return A' m A of all products m (36, tiles, out), each in its place: (4 down, 4 across, out)."""
+def _outputs(products: tf.Tensor, down: Any, across: Any, matrix: NDArray[np.float64]) -> tf.Tensor:
+    """Return A' m A, by its matrix, of all products m (36, tiles, out), each in its place: (4 down, 4 across, out)."""
     channels = products.shape[-1]
-    found = tf.matmul(tf.constant(winograd.OUTPUT, products.dtype), tf.reshape(products, (SIDE * SIDE, -1)))
+    found = tf.matmul(tf.constant(matrix, products.dtype), tf.reshape(products, (SIDE * SIDE, -1)))
     found = tf.transpose(tf.reshape(found, (STEP, STEP, down, across, channels)), (2, 0, 3, 1, 4))
     return tf.reshape(found, (STEP * down, STEP * across, channels))

@@ -26,7 +26,7 @@ class _Convolved(torch.autograd.Function):
         if rectify and fuses and x.dtype != torch.float64:
             y = torch.cudnn_convolution_relu(x, layer.weight, layer.bias, (1, 1), (1, 1), (1, 1), 1)
         else:
-            y = _convolution(x, layer.weight, layer.bias, layer.transformed)
+            y = _convolution(x, layer)
             y = y.relu_() if rectify else y
         y = y.to(dtype)
         ctx.layer = layer
@@ -37,11 +37,21 @@ class _Convolved(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None, None]:
         for y in ctx.saved_tensors:
             slope = torch.ops.aten.threshold_backward(slope, y, 0)
-        slope = slope.to(ctx.layer.weight.dtype)
-        if ctx.layer.turned is None:
-            spread = _spread_by_product if slope.is_cuda else _spread
-            return spread(slope, ctx.layer.weight), None, None, None
-        return _convolution(slope, ctx.layer.turned, None, ctx.layer.turned_transformed), None, None, None
+        return _gradient(slope.to(ctx.layer.weight.dtype), ctx.layer), None, None, None
+
+
+def _convolution(x: Tensor, layer: nn.Conv2d) -> Tensor:
+    if layer.transformed is None:
+        return functional.conv2d(x, layer.weight, layer.bias, padding=1)
+    return algorithm.convolution(x, layer.transformed, layer.bias)
+
+
+def _gradient(slope: Tensor, layer: nn.Conv2d) -> Tensor:
+    if layer.transformed is not None:
+        return algorithm.convolution(slope, layer.transformed, None, turned=True)
+    if layer.turned is not None:
+        return functional.conv2d(slope, layer.turned, padding=1)
+    return (_spread_by_product if slope.is_cuda else _spread)(slope, layer.weight)
 
 
 def _spread(slope: Tensor, kernel: Tensor) -> Tensor:
@@ -52,12 +62,6 @@ def _spread_by_product(slope: Tensor, kernel: Tensor) -> Tensor:
     # In float32 cuDNN's takes four times as long above 1024 x 1024 px.
     shares = kernel.flatten(1).T @ slope[0].permute(1, 2, 0).flatten(0, 1).T
     return functional.fold(shares[None], slope.shape[2:], kernel.shape[2:], padding=1)
-
-
-def _convolution(x: Tensor, kernel: Tensor, bias: Tensor | None, transformed: Tensor | None) -> Tensor:
-    if transformed is None:
-        return functional.conv2d(x, kernel, bias, padding=1)
-    return algorithm.convolution(x, transformed, bias)
 
 
 class _WholeAverages(torch.autograd.Function):
@@ -138,11 +142,11 @@ class Network(nn.Module):
                 channels_out, channels_in = parts["weight"].shape[:2]
                 layer = nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1, device="meta")
                 layer.load_state_dict(parts, assign=True)
-                turned = parts["weight"].flip(2, 3).transpose(0, 1)
-                layer.register_buffer("turned", None if is_first else turned)
+                kernel = parts["weight"]
                 takes_winograd = winograd and min(channels_out, channels_in) >= spec.CHANNELS
-                for part, kernel in (("transformed", parts["weight"]), ("turned_transformed", turned)):
-                    layer.register_buffer(part, algorithm.transformed(kernel) if takes_winograd else None)
+                layer.register_buffer("transformed", algorithm.transformed(kernel) if takes_winograd else None)
+                turned = None if is_first or takes_winograd else kernel.flip(2, 3).transpose(0, 1)
+                layer.register_buffer("turned", turned)
             elif name.startswith("relu"):
                 layer = nn.ReLU()
             else:

@@ -54,8 +54,13 @@ def transformed(kernel: Tensor) -> Tensor:
     return (_matrix(winograd.KERNEL, kernel) @ rows.flatten(1)).unflatten(1, rows.shape[1:])
 
 
-def convolution(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
-    """Return the convolution (1, out, H, W) of x (1, in, H, W), zero around its border, with a transformed kernel."""
+def convolution(x: Tensor, kernel: Tensor, bias: Tensor | None, *, turned: bool = False) -> Tensor:
+    """Return the convolution (1, out, H, W) of x (1, in, H, W), zero around its border, with a transformed kernel.
+
+    With the kernel turned, its in and out change places, and x (1, out, H, W) gives (1, in, H, W).
+    """
+    from_input, to_output = winograd.matrices(turned)
+    kernel = kernel.mT if turned else kernel
     x = x[0].permute(1, 2, 0)
     height, width, _ = x.shape
     down, across = winograd.tiles(height), winograd.tiles(width)
@@ -63,25 +68,25 @@ def convolution(x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
     found = x.new_empty(STEP * down, STEP * across, kernel.shape[-1])
     for start in range(0, down, rows):
         stop = min(start + rows, down)
-        products = torch.bmm(_tiles(x, start, stop, across), kernel)
-        outputs = _outputs(products, stop - start, across)
+        products = torch.bmm(_tiles(x, start, stop, across, from_input), kernel)
+        outputs = _outputs(products, stop - start, across, to_output)
         torch.add(outputs, 0 if bias is None else bias, out=found[STEP * start : STEP * stop].view(outputs.shape))
     return found[:height, :width].contiguous()[None].permute(0, 3, 1, 2)
 
 
-def _tiles(x: Tensor, start: int, stop: int, across: int) -> Tensor:
-    """Return B' d B of the tiles in some rows of x (H, W, in): (36, tiles, in)."""
+def _tiles(x: Tensor, start: int, stop: int, across: int, matrix: NDArray[np.float64]) -> Tensor:
+    """Return B' d B, by its matrix, of the tiles in some rows of x (H, W, in): (36, tiles, in)."""
     height, width, channels = x.shape
     first, last = STEP * start - 1, STEP * stop + 1
     border = (0, 0, 1, STEP * across + 1 - width, int(first < 0), max(0, last - height))
     needed = functional.pad(x[max(0, first) : last], border)
     d = needed.unfold(0, SIDE, STEP).unfold(1, SIDE, STEP).permute(3, 4, 0, 1, 2)
-    return (_matrix(winograd.INPUT, x) @ d.reshape(SIDE * SIDE, -1)).view(SIDE * SIDE, -1, channels)
+    return (_matrix(matrix, x) @ d.reshape(SIDE * SIDE, -1)).view(SIDE * SIDE, -1, channels)
 
 
-def _outputs(products: Tensor, down: int, across: int) -> Tensor:
-    """Return A' m A of the products m (36, tiles, out), each in its place: (down, 4, across, 4, out)."""
-    found = (_matrix(winograd.OUTPUT, products) @ products.flatten(1)).view(STEP, STEP, down, across, -1)
+def _outputs(products: Tensor, down: int, across: int, matrix: NDArray[np.float64]) -> Tensor:
+    """Return A' m A, by its matrix, of the products m (36, tiles, out), in their places (down, 4, across, 4, out)."""
+    found = (_matrix(matrix, products) @ products.flatten(1)).view(STEP, STEP, down, across, -1)
     return found.permute(2, 0, 3, 1, 4)
 
 

@@ -14,6 +14,14 @@ def test_a_tile_gives_the_outputs_of_the_plain_sum(seed):
     np.testing.assert_allclose(received.reshape(4, 4), expected, rtol=0, atol=1e-13)
 
 
+def test_the_same_transformed_kernel_serves_turned():
+    d, g = generator.uniform(1, (6, 6)), generator.uniform(2, (3, 3)) - 0.5
+    expected = [[(d[i : i + 3, j : j + 3] * g[::-1, ::-1]).sum() for j in range(4)] for i in range(4)]
+    from_input, to_output = winograd.matrices(turned=True)
+    received = to_output @ ((winograd.KERNEL @ g.ravel()) * (from_input @ d.ravel()))
+    np.testing.assert_allclose(received.reshape(4, 4), expected, rtol=0, atol=1e-13)
+
+
 @pytest.mark.parametrize(("length", "tiles"), [(1, 1), (4, 1), (5, 2), (8, 2), (97, 25)])
 def test_tiles_cover_an_axis(length, tiles):
     assert winograd.tiles(length) == tiles
