@@ -18,7 +18,7 @@ SHARE = 0.8
 KEPT = 2**30
 """Bytes of content features that a tiled problem keeps. It computes more than that anew at every evaluation, so that
 what it needs is bounded; a tile then takes another forward pass to the deepest content tap."""
-TILE = 1600 * 2**20
+TILE = 1500 * 2**20
 """Bytes for both passes over a tile that is not asked for: larger ones save a CPU little time, and a step at 4096 px
 then takes more than 4 GiB."""
 TILE_SHARE = 1 / 8

@@ -113,8 +113,12 @@ def squared_error(values: Tensor, target: Tensor, factor: float) -> Tensor:
     return factor * _SquaredError.apply(values, target)
 
 
-def _differences(x: Tensor) -> tuple[Tensor, Tensor]:
-    return x[:, :, 1:] - x[:, :, :-1], x[:, :, :, 1:] - x[:, :, :, :-1]
+def _neighbours(x: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    return (x[:, :, 1:], x[:, :, :-1]), (x[:, :, :, 1:], x[:, :, :, :-1])
+
+
+def _differences(x: Tensor) -> tuple[Tensor, ...]:
+    return tuple(later - earlier for later, earlier in _neighbours(x))
 
 
 def _cropped_squares(x: Tensor) -> Tensor:
@@ -127,9 +131,27 @@ def _tv_l1(x: Tensor) -> Tensor:
     return dy.abs().sum() + dx.abs().sum()
 
 
+class _SquaredDifferences(torch.autograd.Function):
+    # sum dy^2 + sum dx^2, in half of the time and memory that autograd takes for it.
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return sum(functional.mse_loss(*pair, reduction="sum") for pair in _neighbours(x))
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        by_x = torch.zeros_like(x)
+        for (later, earlier), (by_later, by_earlier) in zip(_neighbours(x), _neighbours(by_x), strict=True):
+            difference = later - earlier
+            by_later += difference
+            by_earlier -= difference
+        return by_x.mul_(2 * slope)
+
+
 def _tv_mean_squared(x: Tensor) -> Tensor:
-    pairs = (x[:, :, 1:], x[:, :, :-1]), (x[:, :, :, 1:], x[:, :, :, :-1])
-    return sum(functional.mse_loss(*pair, reduction="sum") for pair in pairs) / x.numel()
+    return _SquaredDifferences.apply(x) / x.numel()
 
 
 def _tv_mean_squared_colour(x: Tensor) -> Tensor:

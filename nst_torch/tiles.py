@@ -97,6 +97,7 @@ class TiledObjective(Objective):
                 sums = {tap: sums[tap] + gram for tap, gram in own.items()}
             gradient[:, :, *piece.crop] += share
             content += values[: len(content)]
+            del share, own  # or they lie amid what the next tile takes, and leave gaps
         values = torch.cat([content.to(x.dtype), values[len(content) :], tv[None]])
         return values, gradient, self._rounded(sums)
 

@@ -449,3 +449,21 @@ def test_a_deterministic_run_has_a_workspace_of_cublas_that_is_its_own(theirs, m
     monkeypatch.setattr(os, "environ", {} if theirs is None else {"CUBLAS_WORKSPACE_CONFIG": theirs})
     backends.load("torch", device="cpu", deterministic=True)
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == (theirs or ":4096:8")
+
+
+def test_what_a_tile_gave_is_gone_before_the_next(narrow_weights, monkeypatch):
+    images = [generator.uniform(seed, (96, 80, 3)) for seed in (1, 2)]
+    objective = backends.load("torch", device="cpu", tile=32).objective(
+        make_problem("default", narrow_weights, *images, dtype="float32")
+    )
+    original, given = objective._share, []
+
+    def share(*arguments):
+        assert not any(tensor() is not None for tensor in given)
+        values, of_crop, grams = original(*arguments)
+        given.extend(weakref.ref(tensor) for tensor in (of_crop, *grams.values()))
+        return values, of_crop, grams
+
+    monkeypatch.setattr(objective, "_share", share)
+    objective.evaluate(images[1].astype("float32"))
+    assert len(given) == 9 * (1 + 5)  # a crop's gradient and five Gram matrices of each of 3 x 3 tiles
