@@ -264,11 +264,13 @@ def evaluate(
     else:
         _warn_of_stretching(picture, finest, prepared.warn)
         pixels = finest.on_canvas(images.fitted(picture.pixels, width, height))
+    judged = pixels.astype(prepared.backend.dtype)
+    del picture, pixels  # eight bytes a number, which a large image's evaluation wants
     with heap.borrowed():
         objective = prepared.backend.objective(problem)
         for reason in objective.plan.reasons:
             prepared.say(reason)
-        evaluation = objective.evaluate(pixels.astype(prepared.backend.dtype))
+        evaluation = objective.evaluate(judged)
     record = prepared.record() | {"tile": objective.plan.tile}
     return Judgement(evaluation, prepared.recipe, prepared.inputs, record, width, height)
 

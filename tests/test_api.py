@@ -5,6 +5,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import nst
 from nst.cli import main
 from nst.options import RECIPE_OPTIONS
 from nst_spec import backend as backends
-from nst_spec import heap, weight_files, weights
+from nst_spec import heap, images, reference, weight_files, weights
 from nst_spec.images import reading
 from tests.conftest import native_precision, smooth_image, to_uint8
 
@@ -212,6 +213,24 @@ def test_evaluate_judges_an_image(quick, photo, painting):
     assert judged.evaluation.losses.content > 0
     assert judged.evaluation.gradient.shape == (judged.height, judged.width, 3) == (24, 32, 3)
     assert nst.evaluate(photo, painting, **quick).evaluation.losses.content == 0
+
+
+def test_the_picture_that_is_judged_is_let_go_before_it_is(quick, photo, painting, monkeypatch):
+    read, evaluate, held = images.read, reference.Objective.evaluate, []
+
+    def reading_one(source, **how):
+        picture = read(source, **how)
+        if source == photo:  # and not the content image, which a run may want again
+            held.append(weakref.ref(picture.pixels))
+        return picture
+
+    def evaluating(objective, image):
+        assert [pixels() for pixels in held] == [None]
+        return evaluate(objective, image)
+
+    monkeypatch.setattr(images, "read", reading_one)
+    monkeypatch.setattr(reference.Objective, "evaluate", evaluating)
+    assert nst.evaluate(painting, painting, image=photo, **quick).evaluation.losses.content > 0
 
 
 def test_an_image_is_judged_pixel_by_pixel_within_the_margin(quick, painting):
