@@ -46,13 +46,11 @@ KERNEL = np.kron(_24_G, _24_G) / 24**2
 """G g G' of a kernel's 9: (36, 9)."""
 OUTPUT = np.kron(_A, _A).astype(np.float64)
 """A' m A of a tile's 36 products m: (16, 36)."""
-TURNED_INPUT, TURNED_OUTPUT = INPUT[:, ::-1].copy(), OUTPUT[::-1].copy()
-"""Both for the kernel turned by half a turn."""
 
 
 def matrices(turned: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the matrices of input and output, for the kernel as it is or turned by half a turn."""
-    return (TURNED_INPUT, TURNED_OUTPUT) if turned else (INPUT, OUTPUT)
+    """Return INPUT and OUTPUT, for the kernel as it is or turned by half a turn."""
+    return (INPUT[:, ::-1].copy(), OUTPUT[::-1].copy()) if turned else (INPUT, OUTPUT)
 
 
 def tiles(length: Any) -> Any:

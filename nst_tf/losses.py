@@ -44,22 +44,9 @@ def _tv_l1(x: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.abs(dy)) + tf.reduce_sum(tf.abs(dx))
 
 
-def _squared_differences(x: tf.Tensor) -> tf.Tensor:
-    # sum dy^2 + sum dx^2, in a quarter of the time that TensorFlow's own gradient takes, and less memory.
-    def value(x: tf.Tensor) -> tf.Tensor:
-        return tf.add_n([tf.reduce_sum(tf.square(difference)) for difference in _differences(x)])
-
-    def gradient(_: tf.Tensor, slope: tf.Tensor) -> tf.Tensor:
-        dy, dx = _differences(x)
-        by_rows = tf.pad(dy, [[0, 0], [1, 1], [0, 0], [0, 0]])
-        by_columns = tf.pad(dx, [[0, 0], [0, 0], [1, 1], [0, 0]])
-        return 2 * slope * (by_rows[:, :-1] - by_rows[:, 1:] + by_columns[:, :, :-1] - by_columns[:, :, 1:])
-
-    return with_gradient(value, gradient, x)
-
-
 def _tv_mean_squared(x: tf.Tensor) -> tf.Tensor:
-    return _squared_differences(x) / tf.cast(tf.size(x), x.dtype)
+    dy, dx = _differences(x)
+    return (tf.reduce_sum(tf.square(dy)) + tf.reduce_sum(tf.square(dx))) / tf.cast(tf.size(x), x.dtype)
 
 
 def _tv_mean_squared_colour(x: tf.Tensor) -> tf.Tensor:

@@ -139,10 +139,10 @@ class Network(nn.Module):
                 is_first = name == vgg19.CONVOLUTIONS[0]
                 own = image_dtype if is_first else dtype
                 parts = {part: torch.tensor(weights[f"{name}.{part}"], dtype=own) for part in ("weight", "bias")}
-                channels_out, channels_in = parts["weight"].shape[:2]
+                kernel = parts["weight"]
+                channels_out, channels_in = kernel.shape[:2]
                 layer = nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1, device="meta")
                 layer.load_state_dict(parts, assign=True)
-                kernel = parts["weight"]
                 takes_winograd = winograd and min(channels_out, channels_in) >= spec.CHANNELS
                 layer.register_buffer("transformed", algorithm.transformed(kernel) if takes_winograd else None)
                 turned = None if is_first or takes_winograd else kernel.flip(2, 3).transpose(0, 1)
