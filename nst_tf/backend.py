@@ -154,7 +154,7 @@ class Backend(protocol.Configured):
             network_dtype=network_dtype,
             device=TF_DEVICES[self.device],
             xla=xla,
-            xla_tv=self._may_round and problem.pixels >= XLA_PIXELS,
+            xla_tv=self.device == "cpu" and problem.pixels >= XLA_PIXELS,
             winograd=self.winograd,
         )
 

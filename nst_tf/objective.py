@@ -60,7 +60,8 @@ class Objective:
         self.xla, self.xla_tv = xla, xla_tv
         # Nothing branches or loops by a tensor: looking for it takes longer than the trace itself.
         self.loss_and_gradient = tf.function(self._loss_and_gradient, jit_compile=xla, autograph=False)
-        # TensorFlow's gradient of a slice takes ten times as long as XLA's, which needs no arrays of the differences.
+        # TensorFlow's gradient of a slice takes ten times as long as XLA's, which needs no arrays of the differences,
+        # sums as exactly, and gives the same bits every time.
         self.tv_and_gradient = tf.function(self._tv_and_gradient, jit_compile=xla_tv, autograph=False)
         with tf.device(device):
             self.to_space = PixelMap(preprocessing.affine("unit", recipe.space), dtype)
@@ -242,4 +243,4 @@ class Descent:
 
 def to_neutral(tensor: tf.Tensor) -> NDArray:
     """Return a tensor (1, H, W, C) as an array (H, W, C) of its own."""
-    return tensor[0].numpy().copy()
+    return tensor.numpy()[0]
