@@ -1,7 +1,8 @@
 """Coarse to fine against one scale: how soon a published recipe's loss is reached by the default's schedule.
 
 The recipe runs once as it is, one scale of so many steps, and once with the default's scales, what it carries between
-them, and its guard, in the precision that pictures are painted in. Losses are the recipe's own, at the finest scale.
+them, its guard and L-BFGS's scaling, in the precision that pictures are painted in. Losses are the recipe's own, at the
+finest scale.
 """
 
 import argparse
@@ -46,7 +47,12 @@ def schedule_of(recipe: recipes.Recipe, finest: int | None = None) -> dict[str, 
     scales = [scale.model_dump() for scale in recipe.scales]
     if finest is not None:
         scales[-1]["steps"] = finest
-    return {"scales": scales, "carry": recipe.carry, "guard": recipe.guard}
+    return {
+        "scales": scales,
+        "carry": recipe.carry,
+        "guard": recipe.guard,
+        "optimizer.scaling": recipe.optimizer.scaling,
+    }
 
 
 def curve(prepared: api.Prepared) -> Curve:

@@ -20,8 +20,8 @@ TILED_PIECES = ("step", "untiled", "matrix")
 """What is timed in every round of a case in tiles; `untiled` is missing where the image does not fit into memory."""
 PROFILE_PIECES = ("bare", "losses", "evaluate", "update", "upload", "download")
 """What is timed in every round of a profile."""
-OF_A_RUN = frozenset({"scales", "result", "carry", "guard"})
-"""What a recipe says of a run's steps together; one of them takes as long whatever it says."""
+OF_A_RUN = frozenset({"scales", "result", "carry", "guard", "optimizer.scaling"})
+"""What a recipe says of a run's steps together, and of how far one goes; it takes as long whatever that says."""
 
 Values = Sequence[float] | NDArray[np.float64]
 
@@ -252,5 +252,4 @@ def _change(row: Row, before: Row) -> Change:
 
 def _facts(machine: Machine, settings: Settings) -> dict[str, Any]:
     weights = {"weights": settings.weights.sha256[:12], "preprocessing": settings.weights.preprocessing}
-    step = {key: value for key, value in settings.recipe.items() if key not in OF_A_RUN}
-    return machine.model_dump(mode="json") | weights | recipe_facts(step)
+    return machine.model_dump(mode="json") | weights | recipe_facts(settings.recipe, besides=OF_A_RUN)

@@ -1,6 +1,6 @@
 """What two recorded computations must have in common to be held to each other, and what of it differs."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from nst_spec.recipe import by_key
@@ -9,12 +9,15 @@ IDENTITY = ("name", "source", "note", "weights", "preprocessing", "stages", "ada
 """Keys of a recipe that change no number: names, or what a record says elsewhere (weights, pixel space, inputs)."""
 
 
-def recipe_facts(recipe: Mapping[str, Any]) -> dict[str, str]:
-    """Return every setting of a recorded recipe that changes a number, by its key as a reader is told it."""
+def recipe_facts(recipe: Mapping[str, Any], besides: Collection[str] = ()) -> dict[str, str]:
+    """Return every setting of a recorded recipe that changes a number, by its key as a reader is told it.
+
+    `besides` are keys, of settings or of whole sections, that make no difference to what is compared.
+    """
     return {
         f"recipe {key}": str(value)
         for key, value in by_key(recipe)
-        if not {key, key.partition(".")[0]}.intersection(IDENTITY)
+        if not {key, key.partition(".")[0]}.intersection((*IDENTITY, *besides))
     }
 
 

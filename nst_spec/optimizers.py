@@ -121,7 +121,7 @@ class LBFGS:
         curvature = float(change @ step)
         if curvature > CURVATURE_FLOOR:
             self.pairs = [*self.pairs, (step, change, 1.0 / curvature)][-self.settings.history :]
-            self.scale = curvature / float(change @ change)
+            self.scale = self.settings.scaling * curvature / float(change @ change)
 
     def _direction(self, g: Array) -> Array:
         q = -g
@@ -159,8 +159,8 @@ class CompactLBFGS:
     """LBFGS for frameworks, whose time goes into the many small pieces that it is made of.
 
     All pairs (s, y) are the rows of S and Y. What is read of them is their products with two vectors, in one go, and
-    matrices of pairs by pairs are the host's: with R the upper triangle of S Y', D its diagonal, c = y.s / y.y of the
-    latest pair,
+    matrices of pairs by pairs are the host's: with R the upper triangle of S Y', D its diagonal, c = scaling y.s / y.y of
+    the latest pair,
 
         d = -(c g + S' p - c Y' u),   u = R^-1 S g,   p = R^-T (D u + c (Y Y' u - Y g)).
 
@@ -219,7 +219,7 @@ class CompactLBFGS:
         self.inverse[last, last] = 1 / s_y[last]
         self.inverse[:last, last] = self.inverse[:last, :last] @ s_y[:last] / -s_y[last]
         self.y_y[last, : last + 1] = self.y_y[: last + 1, last] = y_y
-        self.scale = float(s_y[last] / y_y[last])
+        self.scale = self.settings.scaling * float(s_y[last] / y_y[last])
         return row, columns
 
 

@@ -150,11 +150,15 @@ class Adam(Part):
 
 
 class LBFGS(Part):
-    """The constants of L-BFGS without line search."""
+    """The constants of L-BFGS without line search.
+
+    `scaling` is what y.s / y.y of the latest pair is multiplied by, the inverse curvature where no pair tells of one.
+    """
 
     kind: Literal["lbfgs"] = "lbfgs"
     lr: Rate = 1.0
     history: Annotated[int, Field(ge=1, le=100_000)] = 100
+    scaling: Rate = 1.0
     tolerance_grad: Finite = 1e-7
     tolerance_change: Finite = 1e-9
 

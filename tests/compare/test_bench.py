@@ -200,9 +200,8 @@ def test_an_earlier_result_of_something_else_is_refused(changes, message, tmp_pa
 def test_an_earlier_result_of_the_same_steps_in_another_schedule_is_accepted(tmp_path):
     ours = result(row())
     recipe = ours.settings.recipe | {"scales": [{"fraction": 1.0, "steps": 7}], "carry": "image", "guard": False}
-    bench_result.check_comparable(
-        ours, tmp_path, ours.machine, ours.settings.model_copy(update={"recipe": recipe | {"result": "last"}})
-    )
+    recipe |= {"result": "last", "optimizer": recipe["optimizer"] | {"scaling": 1.0}}
+    bench_result.check_comparable(ours, tmp_path, ours.machine, ours.settings.model_copy(update={"recipe": recipe}))
 
 
 def test_an_earlier_result_without_a_processor_s_model_is_accepted(tmp_path):

@@ -25,9 +25,12 @@ def rules(backend_name, start, settings):
     return [(rule(settings, x), x, tensor) for rule, x in zip(classes, variables, strict=True)]
 
 
-@pytest.mark.parametrize(("history", "steps"), [(1, 15), (5, 4), (5, 26), (15, 26), (15, 30), (10**5, 60)])
-def test_they_take_the_same_steps(history, steps, backend_name):
-    settings, start = recipe.LBFGS(history=history), np.linspace(-1, 2, 12)
+@pytest.mark.parametrize(
+    ("history", "steps", "scaling"),
+    [(1, 15, 1), (5, 4, 1), (5, 26, 1), (5, 26, 1.2), (15, 26, 0.5), (15, 30, 1), (10**5, 60, 1)],
+)
+def test_they_take_the_same_steps(history, steps, scaling, backend_name):
+    settings, start = recipe.LBFGS(history=history, scaling=scaling), np.linspace(-1, 2, 12)
     oracle, x = spec.LBFGS(settings), start
     updates = rules(backend_name, start, settings)
     minimum = 0.0
@@ -71,6 +74,22 @@ def test_steps_grow_tenfold_until_one_teaches_curvature():
     for length in (1 / 5e3, 10 / 5e3, 100 / 5e3, 1000 / 5e3, 1, 1):
         before, x = x, oracle.update(x, gradient)
         np.testing.assert_allclose(x - before, -0.5 * length * gradient, rtol=1e-12)
+
+
+@pytest.mark.parametrize("scaling", [1.0, 1.5])
+def test_scaling_multiplies_the_inverse_curvature_where_no_pair_tells_of_one(scaling):
+    gradients = np.array([[4.0, -2, 1, 0], [2.5, -1, 1, 0.5], [2.0, -0.5, 0.2, -0.5]])
+    oracle, points = spec.LBFGS(recipe.LBFGS(scaling=scaling)), [np.zeros(4)]
+    for gradient in gradients:
+        points.append(oracle.update(points[-1], gradient))
+    # Nocedal & Wright, equations 6.17 and 7.20, the inverse Hessian in full.
+    pairs = list(zip(np.diff(points, axis=0)[:-1], np.diff(gradients, axis=0), strict=True))
+    s, y = pairs[-1]
+    inverse = scaling * (s @ y) / (y @ y) * np.eye(4)
+    for s, y in pairs:
+        left_out = np.eye(4) - np.outer(y, s) / (s @ y)
+        inverse = left_out.T @ inverse @ left_out + np.outer(s, s) / (s @ y)
+    np.testing.assert_allclose(points[-1] - points[-2], -inverse @ gradients[-1], rtol=1e-12)
 
 
 def test_a_first_step_too_short_for_float32_is_followed_by_longer_ones(backend_name):
