@@ -47,12 +47,7 @@ def schedule_of(recipe: recipes.Recipe, finest: int | None = None) -> dict[str, 
     scales = [scale.model_dump() for scale in recipe.scales]
     if finest is not None:
         scales[-1]["steps"] = finest
-    return {
-        "scales": scales,
-        "carry": recipe.carry,
-        "guard": recipe.guard,
-        "optimizer.scaling": recipe.optimizer.scaling,
-    }
+    return {"scales": scales, "carry": recipe.carry, "guard": recipe.guard}
 
 
 def curve(prepared: api.Prepared) -> Curve:
@@ -73,9 +68,13 @@ def measure(content: Path, style: Path, args: argparse.Namespace) -> Pair:
     common = {"size": args.size, "weights": args.weights, "offline": True, "fast": True}
     default = recipes.adapted_to(recipes.load("default"), args.weights)
     single_scale = {"scales": [{"fraction": 1.0, "steps": args.steps}]}
+    schedule = schedule_of(default, args.finest)
+    ours, theirs = default.optimizer, recipes.load(args.recipe).optimizer
+    if isinstance(ours, recipes.LBFGS) and isinstance(theirs, recipes.LBFGS):
+        schedule["optimizer.scaling"] = ours.scaling
     single, scheduled = (
         curve(api.prepare(content, style, args.backend, args.recipe, settings=settings, precision=precision, **common))
-        for settings, precision in ((single_scale, "fp32"), (schedule_of(default, args.finest), "auto"))
+        for settings, precision in ((single_scale, "fp32"), (schedule, "auto"))
     )
     target = min(loss for _, loss in single)
     reached = [seconds for seconds, loss in scheduled if loss <= target]

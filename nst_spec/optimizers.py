@@ -77,7 +77,8 @@ class LBFGS:
     step length min(1, 1/|g|_1) * lr at first, lr afterwards; a pair (s, y) is remembered where y.s > 1e-10; nothing
     moves when max|g| <= tolerance_grad or when g.d > -tolerance_change.
 
-    One thing is ours. The first step may teach no curvature: it is too short for the digits of float32 or of a gradient
+    Two things are ours. The inverse Hessian that the pairs amend is scaling * y.s / y.y of the latest; torch.optim's
+    has no factor. And the first step may teach no curvature: it is too short for the digits of float32 or of a gradient
     from bfloat16, or the loss curves down there. torch.optim's next one then takes the whole gradient, and a loss
     explodes; here its length is min(1, 10/|g|_1) * lr, then min(1, 100/|g|_1) * lr, until there is a pair.
     """
@@ -159,8 +160,8 @@ class CompactLBFGS:
     """LBFGS for frameworks, whose time goes into the many small pieces that it is made of.
 
     All pairs (s, y) are the rows of S and Y. What is read of them is their products with two vectors, in one go, and
-    matrices of pairs by pairs are the host's: with R the upper triangle of S Y', D its diagonal, c = scaling y.s / y.y of
-    the latest pair,
+    matrices of pairs by pairs are the host's: with R the upper triangle of S Y', D its diagonal, c = scaling y.s / y.y
+    of the latest pair,
 
         d = -(c g + S' p - c Y' u),   u = R^-1 S g,   p = R^-T (D u + c (Y Y' u - Y g)).
 
