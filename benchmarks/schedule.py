@@ -51,7 +51,10 @@ def schedule_of(recipe: recipes.Recipe, finest: int | None = None) -> dict[str, 
 
 
 def curve(prepared: api.Prepared) -> Curve:
-    """Run, and return the finest scale's losses with the time they were known at."""
+    """Run, and return the finest scale's losses with the time they were known at.
+
+    Raises SystemExit where the run stops before that scale.
+    """
     found = []
     started = time.perf_counter()
 
@@ -59,7 +62,9 @@ def curve(prepared: api.Prepared) -> Curve:
         if progress.scale == progress.scales:
             found.append((time.perf_counter() - started, progress.losses.total))
 
-    api.paint(prepared, on_step)
+    result = api.paint(prepared, on_step)
+    if not found:
+        raise SystemExit(f"recipe {prepared.recipe.name}: no step at the finest scale: {result.stopped}")
     return found
 
 
