@@ -41,5 +41,5 @@ def test_a_picture_without_a_partner_is_refused(photo, tmp_path, monkeypatch, ca
 def test_a_run_that_stops_at_a_coarse_scale_says_why(photo, painting, tmp_path, monkeypatch):
     settings = ["--size", "64", "--steps", "3", "--recipe", "keras-io", "-o", str(tmp_path / "curves")]
     monkeypatch.setattr("sys.argv", ["schedule", str(photo), str(painting), *settings])
-    with pytest.raises(SystemExit, match="keras-io: no step at the finest scale: step .* explodes again"):
+    with pytest.raises(SystemExit, match=r"keras-io: no step at the finest scale: step .* explodes again"):
         schedule.main()

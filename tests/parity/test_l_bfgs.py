@@ -27,7 +27,7 @@ def rules(backend_name, start, settings):
 
 @pytest.mark.parametrize(
     ("history", "steps", "scaling"),
-    [(1, 15, 1), (5, 4, 1), (5, 26, 1), (5, 26, 1.2), (15, 26, 0.5), (15, 30, 1), (10**5, 60, 1)],
+    [(1, 15, 1), (5, 4, 1), (5, 26, 1), (5, 26, 1.2), (15, 26, 1), (15, 26, 0.5), (15, 30, 1), (10**5, 60, 1)],
 )
 def test_they_take_the_same_steps(history, steps, scaling, backend_name):
     settings, start = recipe.LBFGS(history=history, scaling=scaling), np.linspace(-1, 2, 12)
