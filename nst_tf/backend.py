@@ -90,7 +90,7 @@ class Backend(protocol.Configured):
 
     @property
     def _may_round(self) -> bool:
-        """Whether XLA may compile: it rounds otherwise than TensorFlow's kernels, and promises no determinism.
+        """Whether XLA may compile the network: it rounds otherwise than TensorFlow's, and promises no determinism.
 
         It was not measured on a GPU, and takes seven times as long for float64.
         """

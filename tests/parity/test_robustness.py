@@ -27,7 +27,7 @@ def chosen(**settings):
 
 
 def test_a_guarded_lbfgs_never_ends_worse_than_it_began(backend, inputs):
-    wild = chosen(optimizer__lr=30.0, optimizer__scaling=1.0, clamp="none", result="best")
+    wild = chosen(optimizer__kind="lbfgs", optimizer__lr=30.0, optimizer__scaling=1.0, clamp="none", result="best")
     outcome = run.run(backend("float32"), wild, inputs)
     totals = [losses.total for losses in outcome.losses]
     assert max(totals) > 10 * totals[0]  # it did explode
