@@ -1,5 +1,6 @@
 """The Python API: `stylize` makes a picture, `evaluate` judges one."""
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ IN_MEMORY = "image"
 """What a recipe calls an initial image that came from no file."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """A finished run.
 
@@ -62,6 +63,17 @@ class Result:
     def to_pil(self) -> Image.Image:
         """Return the picture as an 8-bit PIL image."""
         return Image.fromarray(images.to_uint8(self.image))
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        height, width = self.image.shape[:2]
+        return f"<nst.Result: {width} x {height} px, {len(self.losses)} steps>"
+
+    def _repr_png_(self) -> bytes:
+        """Return what a notebook shows."""
+        shown = io.BytesIO()
+        self.to_pil().save(shown, "PNG")
+        return shown.getvalue()
 
 
 @dataclass(frozen=True)
@@ -211,7 +223,7 @@ def stylize(
 
 def paint(prepared: Prepared, on_step: OnStep | None = None) -> Result:
     """Run what `prepare` returned."""
-    with heap.borrowed():
+    with heap.borrowed(), prepared.backend.undisturbed():
         outcome = run.run(
             prepared.backend, prepared.recipe, prepared.inputs, on_step, say=prepared.say, warn=prepared.warn
         )
@@ -266,7 +278,7 @@ def evaluate(
         pixels = finest.on_canvas(images.fitted(picture.pixels, width, height))
     judged = pixels.astype(prepared.backend.dtype)
     del picture, pixels  # eight bytes a number, which a large image's evaluation wants
-    with heap.borrowed():
+    with heap.borrowed(), prepared.backend.undisturbed():
         objective = prepared.backend.objective(problem)
         for reason in objective.plan.reasons:
             prepared.say(reason)

@@ -35,6 +35,7 @@ from nst.cli_options import (
     say,
     threads_option,
     tile_option,
+    wishes_to_end,
 )
 from nst_spec.messages import to_stderr
 
@@ -460,15 +461,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _ended_as_interrupted() -> Iterator[None]:
-    """Have a process that is asked to end (SIGTERM) clean up as at Ctrl-C, unless its program does something else."""
-    ours = may_handle_signals() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    if ours:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Have a process that is asked to end clean up as at Ctrl-C, unless its program does something else."""
+    wishes = wishes_to_end() if may_handle_signals() else ()
+    ours = [number for number in wishes if signal.getsignal(number) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        if ours:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _run(arguments: list[str]) -> int:

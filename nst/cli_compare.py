@@ -1,6 +1,7 @@
 """The commands of the cross-check: `trace` records one backend, `diff` compares two records, `compare` does it all."""
 
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -231,12 +232,20 @@ def _is_empty(folder: Path) -> bool:
 
 @contextmanager
 def _folder(report: Path | None) -> Iterator[Path]:
+    """Give a folder for the traces: the report's, which is left as it was found where no report can come of them."""
     if report is None:
         with tempfile.TemporaryDirectory(prefix="nst-") as folder:
             yield Path(folder)
-    else:
-        make_folder(report / TRACES)
-        yield report / TRACES
+        return
+    traces = report / TRACES
+    make_folder(traces)
+    is_new = _is_empty(traces)
+    try:
+        yield traces
+    except BaseException:
+        if is_new:
+            shutil.rmtree(traces)
+        raise
 
 
 def _conclude(

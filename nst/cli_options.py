@@ -4,6 +4,7 @@ import functools
 import gc
 import json
 import shutil
+import signal
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -142,6 +143,15 @@ def _with_options(command: Callable[..., None], *options: Callable[..., Any]) ->
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def wishes_to_end() -> tuple[signal.Signals, ...]:
+    """Return the signals by which a process is asked to end: by the system, or because its terminal is gone.
+
+    One that is ignored, as `nohup` has it, is none.
+    """
+    there = (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP"))
+    return tuple(number for number in there if number and signal.getsignal(number) is not signal.SIG_IGN)
 
 
 def may_handle_signals() -> bool:

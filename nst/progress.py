@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from tqdm import tqdm
 
-from nst.cli_options import may_handle_signals
+from nst.cli_options import may_handle_signals, wishes_to_end
 from nst_spec import images
 from nst_spec.errors import NstError
 from nst_spec.messages import Say, to_nobody, to_stderr
@@ -24,6 +24,11 @@ ON_THE_WAY = "saved on the way"
 """What the record of a picture says that its run went on from."""
 PLAIN_LINES = 10
 """Lines that a whole run prints after its first step's, where the output is no terminal."""
+
+
+class _Bar(tqdm):  # type: ignore[type-arg]
+    # Without a thread that watches it: PyTorch multiplies faster where no other thread could be affected.
+    monitor_interval = 0
 
 
 class Display:
@@ -42,7 +47,7 @@ class Display:
         )
         if not quiet and sys.stderr.isatty():
             # Counted in work, not in steps: a step at the finest scale takes many times one at the coarsest.
-            self.bar = tqdm(total=1.0, dynamic_ncols=True, bar_format="{percentage:3.0f}%|{bar:10}| {desc}")
+            self.bar = _Bar(total=1.0, dynamic_ncols=True, bar_format="{percentage:3.0f}%|{bar:10}| {desc}")
 
     def __call__(self, progress: Progress) -> None:
         """Show a step."""
@@ -125,16 +130,14 @@ class Saver:
 
 
 class Interrupt:
-    """Turns the first Ctrl-C, or SIGTERM, into a request to stop after the step; a second one interrupts at once."""
-
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    """Turns the first Ctrl-C, or wish to end, into a request to stop after the step; a second interrupts at once."""
 
     def __init__(self, say: Say) -> None:
         self.say = say
         self.requested = False
 
     def __enter__(self) -> Self:
-        numbers = self.SIGNALS if may_handle_signals() else ()
+        numbers = (signal.SIGINT, *wishes_to_end()) if may_handle_signals() else ()
         self.before = {number: signal.signal(number, self._request) for number in numbers}
         return self
 

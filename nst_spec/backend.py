@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, Protocol, cast, get_args
@@ -227,6 +228,12 @@ class Backend(Protocol):
     tile: tiles.Tile
     plan: memory.Plan
 
+    def undisturbed(self) -> AbstractContextManager[object]:
+        """Return a context in which no mode that the calling program has put its framework into changes a run.
+
+        Raises NstError in a mode that cannot be left.
+        """
+
     def versions(self) -> dict[str, str]:
         """Return what produced the numbers: framework and libraries with their versions."""
 
@@ -322,6 +329,10 @@ class Configured:
         self.precision = choose_precision(settings.precision, self.device, settings.dtype, multiplies_bf16)
         self.dtype, self.fast = settings.dtype, settings.fast
         self.tile = tiles.checked(settings.tile)
+
+    def undisturbed(self) -> AbstractContextManager[object]:
+        """Return a context that changes nothing, for what has no modes; nst_spec.backend.Backend."""
+        return nullcontext()
 
     def gains_by_winograd(self, problem: Problem) -> bool:
         """Return whether Winograd's algorithm, which rounds otherwise than a plain sum, may be taken and pays."""

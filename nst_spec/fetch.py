@@ -34,7 +34,7 @@ def cache_directory() -> Path:
 
 def is_offline() -> bool:
     """Return whether NST_OFFLINE says that the network must not be tried."""
-    return os.environ.get("NST_OFFLINE", "0") not in ("", "0")
+    return os.environ.get("NST_OFFLINE", "").lower() not in ("", "0", "false", "no", "off")
 
 
 def matches(path: Path, published: str) -> bool:

@@ -29,14 +29,23 @@ from nst_spec.preprocessing import space_named
 Arrays = dict[str, NDArray[np.float32]]
 _Read = tuple[dict[str, Any], str | None]
 
-_FEATURE = re.compile(r"features\.(\d+)\.(weight|bias)")
+_FEATURE = re.compile(r"(?:module\.)?(?:features\.)?(\d+)\.(weight|bias)")
+"""A convolution's array in torchvision's numbering: of the whole model or its `features` alone, in parallel or not."""
 
 _CLASSIFIER = "classifier."
 
 # The two scripts run in a process of their own, as `_read_apart` says: `library` is imported already, `source` is the
 # file, and they leave `arrays`.
 _TORCH = f"""
-loaded = library.load(source, map_location="cpu", weights_only=True)
+class NoStateDict(Exception):
+    pass
+try:
+    loaded = library.load(source, map_location="cpu", weights_only=True)
+except Exception as error:
+    raise NoStateDict("it is damaged, or holds more than tensors, which is never loaded since it may run code; save "
+                      f"the model's state_dict() ({{type(error).__name__}})")
+if not isinstance(loaded, dict):
+    raise NoStateDict(f"it holds a {{type(loaded).__name__}}; save the model's state_dict()")
 loaded = loaded.get("state_dict", loaded)
 arrays = {{name: value.detach().to(library.float32).numpy() for name, value in loaded.items()
           if library.is_tensor(value) and value.is_floating_point() and not name.startswith({_CLASSIFIER!r})}}
@@ -168,8 +177,8 @@ def _checked(arrays: Mapping[str, Any]) -> Arrays:
 
 
 def _spec_names(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arrays of a torchvision-style state dict (`features.N.weight`) under the spec's names; those of any
-    other come back as they are.
+    """Return the arrays of a torchvision-style state dict (`features.N.weight`, `N.weight`) under the spec's names;
+    those of any other come back as they are.
     """
     if not any(_FEATURE.fullmatch(name) for name in arrays):
         return dict(arrays)

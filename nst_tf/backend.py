@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from contextlib import AbstractContextManager, nullcontext
 
 from nst_spec import backend as protocol
 from nst_spec import cpu, heap, tiles
@@ -106,6 +107,15 @@ class Backend(protocol.Configured):
     def _onednn(self) -> bool:
         """Whether oneDNN computes the convolutions."""
         return (self.device, self.dtype) == ("cpu", "float32") and has_onednn()
+
+    def undisturbed(self) -> AbstractContextManager[None]:
+        """Return a context that changes nothing; nst_spec.backend.Backend.
+
+        Raises NstError inside a graph, which cannot be left for sure.
+        """
+        if not tf.executing_eagerly():
+            raise NstError("TensorFlow is building a graph: expected to be called outside of tf.function and tf.Graph")
+        return nullcontext()
 
     def versions(self) -> dict[str, str]:
         """Return the versions of tensorflow and keras, and of the GPU's software if it computes there."""

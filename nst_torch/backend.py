@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -71,6 +73,12 @@ class Backend(protocol.Configured):
     def __init__(self, settings: protocol.Settings) -> None:
         super().__init__(settings, available_devices(), multiplies_bf16)
         configure(settings.threads, self.precision, settings.deterministic)
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Leave the caller's inference mode and autocast, and switch gradients on; nst_spec.backend.Backend."""
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(self.device, enabled=False):
+            yield
 
     def _takes_winograd(self, problem: protocol.Problem) -> bool:
         # Who wants the same bits every time does not want what a stopwatch chooses.

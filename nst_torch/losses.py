@@ -1,5 +1,6 @@
 """The spec's formulas on tensors: features (1, C, H, W), the optimised variable (1, 3, H, W)."""
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -58,7 +59,9 @@ def _products_of_bf16(flat: Tensor) -> Tensor:
         return torch.mm(flat.T, flat, out_dtype=torch.float32)
     flat = flat.float()
     product = getattr(torch.backends.mkldnn, "matmul", None)
-    if product is None:  # PyTorch before 2.9
+    # The permission is the whole process's. In another thread it would reach numbers that are longer; and the same bits
+    # every time do not depend on who else is there.
+    if product is None or threading.active_count() > 1 or torch.backends.cudnn.deterministic:  # none before PyTorch 2.9
         return flat.T @ flat
     before = product.fp32_precision
     product.fp32_precision = "bf16"

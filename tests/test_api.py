@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import io
 import json
 import subprocess
 import sys
@@ -37,6 +38,13 @@ def test_paths_pil_images_and_arrays_give_one_picture(quick, photo, painting):
     for result in results[1:]:
         np.testing.assert_array_equal(result.image, results[0].image)
     assert results[0].to_pil().size == (32, 24)
+
+
+def test_a_notebook_shows_the_picture(quick, photo, painting):
+    result = nst.stylize(photo, painting, **quick)
+    shown = Image.open(io.BytesIO(result._repr_png_()))
+    np.testing.assert_array_equal(np.asarray(shown), np.rint(result.image.astype(np.float64) * 255))
+    assert repr(result) == "<nst.Result: 32 x 24 px, 4 steps>"
 
 
 def test_a_run_may_be_of_any_number_of_steps(quick, photo, painting):

@@ -28,6 +28,8 @@ LARGEST = 300_000_000
 
 _UNIT = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
 _ARRAYS = ("uint8, uint16 or floating point in [0, 1], of shape (H, W), (H, W, 3) or (H, W, 4)",)
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""What a TIFF and a BigTIFF begin with."""
 _PILLOW_SETTINGS = threading.Lock()
 
 
@@ -88,7 +90,7 @@ def read(source: Source, *, allow_large: bool = False, warn: Say = _warn) -> Pic
                 raise NstError(f"{where}: the file is empty{ways_on}")
             file.seek(0)
             # The file, not its path: Pillow memory-maps an uncompressed TIFF and mixes up the sides of a turned one.
-            pixels = _pixels(Image.open(file), file, where, notes)
+            pixels = _pixels(_recognised(file, where), file, where, notes)
             file.seek(0)
             picture = Picture(pixels, name, hashlib.file_digest(file, "sha256").hexdigest(), Path(source))
     else:
@@ -102,6 +104,19 @@ def read(source: Source, *, allow_large: bool = False, warn: Say = _warn) -> Pic
 def _opened(source: str | os.PathLike[str]) -> Iterator[io.BufferedReader | io.BytesIO]:
     with open(source, "rb") as file:
         yield file if file.seekable() else io.BytesIO(file.read())  # of a pipe, all of it first
+
+
+def _recognised(file: BinaryIO, where: str) -> Image.Image:
+    try:
+        return Image.open(file)
+    except UnidentifiedImageError:
+        file.seek(0)
+        if file.read(4) in _TIFF:
+            raise NstError(
+                f"{where}: expected a TIFF of 8 or 16 bits a channel, received one of another kind, or a damaged one; "
+                "another program may convert it"
+            ) from None
+        raise
 
 
 def sha256_of_pixels(pixels: NDArray[np.float64]) -> str:

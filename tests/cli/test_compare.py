@@ -325,6 +325,25 @@ def test_the_report_lies_beside_the_traces(nst, photo, painting, narrow_file, fr
     assert Path(traces[0]).read_bytes() == kept
 
 
+def test_a_report_that_fails_can_be_asked_for_again(nst, photo, painting, narrow_file, framework, tmp_path):
+    options = ["--weights", narrow_file, *TINY, "--no-run", "--backends", f"reference,{framework}", "--report", "out"]
+    broken = interpreter(tmp_path / "broken", "sys.exit('broken')")
+    code, _, err = nst("compare", photo, painting, *options, f"--{framework}-python", broken)
+    assert code == 2, err
+    assert "broken" in err
+    assert list(Path("out").iterdir()) == []
+    assert nst("compare", photo, painting, *options)[0] == 0
+
+
+def test_a_report_that_fails_leaves_what_was_there(nst, photo, painting, narrow_file, framework, tmp_path):
+    options = ["--weights", narrow_file, *TINY, "--no-run", "--backends", f"reference,{framework}", "--report", "out"]
+    Path("out/traces").mkdir(parents=True)
+    Path("out/traces/mine").write_text("kept")
+    broken = interpreter(tmp_path / "broken", "sys.exit('broken')")
+    assert nst("compare", photo, painting, *options, "--force", f"--{framework}-python", broken)[0] == 2
+    assert Path("out/traces/mine").read_text() == "kept"
+
+
 def test_pytest_has_a_fixture(photo, painting, narrow_file, nst_compare, framework):
     result = nst_compare(
         photo,

@@ -93,7 +93,7 @@ def test_the_names_of_a_long_run_s_pictures_are_of_one_length(nst, photo, painti
     assert "out-00050.png: exists already" in err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_and_a_wish_to_end_write_the_image_so_far(number, nst, photo, painting, narrow_file, monkeypatch):
     def interrupt(display, progress):
         show(display, progress)
@@ -129,6 +129,17 @@ def test_a_program_may_paint_in_a_thread_of_its_own(nst, photo, painting, quick)
         done = pool.submit(main, list(map(str, [photo, painting, "-o", "o.png", "--backend", "reference", *quick])))
     assert done.result() == 0
     assert Path("o.png").exists()
+
+
+def test_who_ignores_a_lost_terminal_goes_on_ignoring_it():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup has it
+    try:
+        with Interrupt(print) as interrupt:
+            signal.raise_signal(signal.SIGHUP)
+            assert not interrupt.requested
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_second_ctrl_c_interrupts_at_once():

@@ -135,9 +135,12 @@ def test_no_folder_of_the_cache_need_be_there(server, publish, cache, monkeypatc
     assert weights.fetch("caffe", say=lambda _: None) == cache / "a" / "b" / FILE
 
 
-def test_nothing_set_is_not_offline(monkeypatch):
-    monkeypatch.setenv("NST_OFFLINE", "")
-    assert not fetch.is_offline()
+@pytest.mark.parametrize(
+    ("said", "meant"), [("", False), ("False", False), ("no", False), ("off", False), ("yes", True), ("true", True)]
+)
+def test_offline_in_the_usual_words(said, meant, monkeypatch):
+    monkeypatch.setenv("NST_OFFLINE", said)
+    assert fetch.is_offline() is meant
 
 
 @pytest.mark.parametrize("kind", ["md5", "sha256"])

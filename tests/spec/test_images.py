@@ -709,6 +709,13 @@ def test_not_an_image(tmp_path):
     assert refusal(tmp_path / "a.png") == f"{tmp_path / 'a.png'}: is not an image of a known format"
 
 
+@pytest.mark.parametrize(("byteorder", "bigtiff"), [("<", False), (">", False), ("<", True), (">", True)])
+def test_a_tiff_of_samples_that_are_not_read(tmp_path, byteorder, bigtiff):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((8, 8, 3), np.float64), byteorder=byteorder, bigtiff=bigtiff, photometric="rgb")
+    assert refusal(path).startswith(f"{path}: expected a TIFF of 8 or 16 bits a channel, received one of another kind")
+
+
 def test_an_empty_file(tmp_path):
     (tmp_path / "a.png").touch()
     assert refusal(tmp_path / "a.png") == f"{tmp_path / 'a.png'}: the file is empty"

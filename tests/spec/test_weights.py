@@ -156,6 +156,14 @@ def write_safetensors_features(path, arrays):
     safetensors.numpy.save_file({**as_features(arrays), "classifier.0.bias": np.ones(3, np.float32)}, path)
 
 
+def write_npz_bare_features(path, arrays):
+    np.savez(path, **{name.removeprefix("features."): array for name, array in as_features(arrays).items()})
+
+
+def write_npz_parallel_features(path, arrays):
+    np.savez(path, **{f"module.{name}": array for name, array in as_features(arrays).items()})
+
+
 FORMATS = [
     (write_keras_old, "k.h5", "caffe"),
     (write_keras_new, "k.h5", "caffe"),
@@ -167,6 +175,8 @@ FORMATS = [
     (write_npz, "w.npz", None),
     (write_npz_imagenet, "w.npz", "imagenet"),
     (write_npz_float64, "w.npz", None),
+    (write_npz_bare_features, "w.npz", None),
+    (write_npz_parallel_features, "w.npz", None),
     (write_safetensors, "w.safetensors", None),
     (write_safetensors_caffe, "w.safetensors", "caffe"),
     (write_safetensors_features, "w.safetensors", None),
@@ -365,8 +375,26 @@ def test_a_legacy_checkpoint_with_feature_names_does_not_say_its_preprocessing(c
 @needs_torch
 def test_a_truncated_checkpoint_is_named(checkpoints, tmp_path):
     (tmp_path / "cut.pth").write_bytes((checkpoints / "legacy.pth").read_bytes()[:20000])
-    with pytest.raises(NstError, match=r"cut\.pth: cannot be read as a \.pth file of weights: \w+Error"):
+    with pytest.raises(NstError, match=r"cut\.pth: cannot be read as a \.pth file of weights: .*damaged.*\(\w+Error\)"):
         weights.load(str(tmp_path / "cut.pth"))
+
+
+@needs_torch
+@pytest.mark.parametrize(
+    ("saved", "said"),
+    [
+        ("torch.nn.Linear(2, 2)", r"more than tensors.* save the model's state_dict\(\) \(UnpicklingError\)$"),
+        ("torch.ones(2)", r"it holds a Tensor; save the model's state_dict\(\)$"),
+        ("[torch.ones(2)]", r"it holds a list; save the model's state_dict\(\)$"),
+    ],
+)
+def test_a_checkpoint_that_is_no_state_dict_is_refused_with_the_way_on(saved, said, tmp_path):
+    path = tmp_path / "w.pth"
+    subprocess.run(
+        [sys.executable, "-c", f"import sys, torch; torch.save({saved}, sys.argv[1])", str(path)], check=True
+    )
+    with pytest.raises(NstError, match=said):
+        weights.load(str(path))
 
 
 class Attack:

@@ -13,6 +13,7 @@ tf = pytest.importorskip("tensorflow")
 import keras  # noqa: E402
 from tensorflow.python.framework import config as determinism  # noqa: E402
 
+import nst  # noqa: E402
 import nst_tf  # noqa: E402
 from nst_spec import backend as backends  # noqa: E402
 from nst_spec import cpu, recipe, reference, vgg19, weights  # noqa: E402
@@ -454,6 +455,14 @@ def test_winograds_algorithm_is_for_many_channels_in_and_out():
     kinds = {"dtype": "float32", "image_dtype": "float32", "winograd": True}
     built = network.Network(arrays, ["relu2_2"], Pooling(), **kinds)
     assert [name for name, layer in built.layers.items() if isinstance(layer, winograd.Convolution)] == ["conv2_2"]
+
+
+def test_a_graph_that_is_being_built_is_no_place_to_paint(narrow_file, photo, painting):
+    inputs = {"weights": str(narrow_file), "size": 32, "backend": "tf", "say": lambda _: None}
+    with tf.Graph().as_default(), pytest.raises(NstError, match=r"outside of tf\.function and tf\.Graph"):
+        nst.stylize(photo, painting, steps=3, **inputs)
+    with pytest.raises(NstError, match="building a graph"):
+        tf.function(lambda: nst.evaluate(photo, painting, **inputs))()
 
 
 def test_what_tensorflow_said_of_a_failed_import_is_shown():

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import weakref
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 torch = pytest.importorskip("torch")
 from torchvision.models import vgg19 as torchvision_vgg19  # noqa: E402
 
+import nst  # noqa: E402
 import nst_torch  # noqa: E402
 from nst_spec import backend as backends  # noqa: E402
 from nst_spec import cpu, generator, recipe, reference, vgg19, weights  # noqa: E402
@@ -269,6 +271,38 @@ def test_products_of_float32_stay_exact_beside_gram_matrices_of_bfloat16():
     assert switch.fp32_precision == before
 
 
+@pytest.mark.skipif(not hasattr(torch.backends.mkldnn, "matmul"), reason="PyTorch before 2.9 has no such switch")
+@pytest.mark.parametrize(
+    ("others", "deterministic", "told"),
+    [(False, False, ["bf16", "ieee"]), (True, False, []), (False, True, [])],
+)
+def test_products_of_other_threads_stay_exact_beside_gram_matrices_of_bfloat16(
+    others, deterministic, told, monkeypatch
+):
+    said = []
+
+    class Switch:
+        fp32_precision = property(lambda self: "ieee", lambda self, precision: said.append(precision))
+
+    monkeypatch.setattr(torch.backends.mkldnn, "matmul", Switch())
+    monkeypatch.setattr(losses, "BLOCKS", 1)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", deterministic)
+    if not others:
+        monkeypatch.setattr(
+            threading, "active_count", lambda: 1
+        )  # tests that run side by side have threads of their own
+    end = threading.Event()
+    other = threading.Thread(target=end.wait)
+    other.start()
+    try:
+        gram = losses.gram(torch.ones(1, 8, 4, 4, dtype=torch.bfloat16), 1.0)
+    finally:
+        end.set()
+        other.join()
+    assert said == told
+    torch.testing.assert_close(gram, torch.full((8, 8), 16.0))
+
+
 @pytest.mark.parametrize(("ours", "theirs", "faster"), [([9, 2, 9], [5, 3, 5], True), ([2, 9, 3], [8, 1, 8], False)])
 def test_winograds_algorithm_is_timed_beside_a_plain_convolution(ours, theirs, faster, monkeypatch):
     clock, threads = [0], []
@@ -384,6 +418,22 @@ def test_gradients_that_the_caller_has_switched_off_are_computed(tile, narrow_we
     if tile == "off":
         assert objective.passes(images[2]).gradients["input"].any()
     assert not torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize(
+    "mode", [torch.inference_mode, torch.no_grad, lambda: torch.autocast("cpu", dtype=torch.bfloat16)]
+)
+def test_modes_of_the_program_that_calls_change_nothing(mode, narrow_file, photo, painting, settings_stay):
+    inputs = {"weights": str(narrow_file), "size": 32, "backend": "torch", "say": lambda _: None}
+    painted = nst.stylize(photo, painting, steps=3, precision="fp32", **inputs)
+    judged = nst.evaluate(photo, painting, **inputs)
+    with mode():
+        again = nst.stylize(photo, painting, steps=3, precision="fp32", **inputs)
+        gradient = nst.evaluate(photo, painting, **inputs).evaluation.gradient
+        assert torch.is_inference_mode_enabled() is (mode is torch.inference_mode)
+    assert again.losses == painted.losses
+    np.testing.assert_array_equal(again.image, painted.image)
+    np.testing.assert_array_equal(gradient, judged.evaluation.gradient)
 
 
 def test_what_a_tile_gives_back_has_the_features_layout(narrow_weights, monkeypatch):
