@@ -30,7 +30,12 @@ RECIPE_OPTIONS = (
     Option("style_resize", "size.style_rule", str, "Aspect of the style image, its own or the content's."),
     Option("style_scale", "size.style_scale", float, "Size of the style image relative to that rule."),
     Option("steps", "steps", int, "Optimisation steps, all scales together."),
-    Option("strength", "strength", float, "From 0, no style loss, to 1, no content loss; 0.5 leaves alpha and beta."),
+    Option(
+        "strength",
+        "strength",
+        float,
+        "From 0, no style loss, to 1, no content loss: factors on alpha, beta and tv-weight, 1 at 0.5.",
+    ),
     Option("alpha", "alpha", float, "Weight of the content loss."),
     Option("beta", "beta", float, "Weight of the style loss."),
     Option("tv_weight", "tv.weight", float, "Weight of the total variation."),

@@ -435,10 +435,11 @@ def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
 
     Keys are a recipe's fields, dotted (`optimizer.lr`), and three that stand for several fields:
     `steps` (all scales together, shared out as the recipe does, at least one at the finest), `strength` (0 to 1: alpha
-    times (2(1 - strength))^3, beta and the total variation's weight times (2 strength)^3, so 0.5 changes nothing and 0
-    leaves the content alone), and a term's `taps` as names or stages (`style.taps = "1,3"` or `"relu1_1=0.5,relu3_1"`;
-    a tap keeps its weight, a new one has 1). Another optimiser's `kind` begins with that optimiser's own defaults;
-    Adam's learning rate is then ADAM_STEP of the optimised space's range.
+    times (2(1 - strength))^3, beta times (2 strength)^3, the total variation's weight times that or, where it is more,
+    2 strength, so 0.5 changes nothing and 0 leaves the content alone), and a term's `taps` as names or stages
+    (`style.taps = "1,3"` or `"relu1_1=0.5,relu3_1"`; a tap keeps its weight, a new one has 1). Another optimiser's
+    `kind` begins with that optimiser's own defaults; Adam's learning rate is then ADAM_STEP of the optimised space's
+    range.
 
     Raises NstError naming the key and the accepted values.
     """
@@ -476,8 +477,10 @@ def _strengthened(recipe: Recipe, strength: Any) -> Recipe:
     if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 <= strength <= 1:
         raise NstError(f"strength: expected a number from 0 to 1, received {strength!r}")
     content = ((1 - strength) / (1 - NEUTRAL_STRENGTH)) ** STRENGTH_POWER
-    style = (strength / NEUTRAL_STRENGTH) ** STRENGTH_POWER
-    tv = recipe.tv.model_copy(update={"weight": recipe.tv.weight * style})
+    ratio = strength / NEUTRAL_STRENGTH
+    style = ratio**STRENGTH_POWER
+    # Little style leaves as many specks as much of it, and less total variation does not smooth them.
+    tv = recipe.tv.model_copy(update={"weight": recipe.tv.weight * max(ratio, style)})
     return recipe.model_copy(update={"alpha": recipe.alpha * content, "beta": recipe.beta * style, "tv": tv})
 
 

@@ -111,13 +111,14 @@ def test_steps_are_shared_out_exactly(steps):
 
 
 @pytest.mark.parametrize(
-    ("strength", "alpha", "beta"), [(0.0, 8.0, 0.0), (0.25, 3.375, 0.125), (0.5, 1.0, 1.0), (1.0, 0.0, 8.0)]
+    ("strength", "alpha", "beta", "tv"),
+    [(0.0, 8.0, 0.0, 0.0), (0.25, 3.375, 0.125, 0.5), (0.5, 1.0, 1.0, 1.0), (1.0, 0.0, 8.0, 8.0)],
 )
-def test_strength_moves_weight_between_content_and_style(strength, alpha, beta):
+def test_strength_moves_weight_between_content_and_style(strength, alpha, beta, tv):
     before, after = recipe.load("default"), changed(strength=strength)
     assert after.alpha == pytest.approx(alpha * before.alpha)
     assert after.beta == pytest.approx(beta * before.beta)
-    assert after.tv.weight == pytest.approx(beta * before.tv.weight)
+    assert after.tv.weight == pytest.approx(tv * before.tv.weight)
 
 
 def test_a_recipe_adapts_to_a_weight_set_by_its_own_data():
