@@ -26,11 +26,6 @@ PLAIN_LINES = 10
 """Lines that a whole run prints after its first step's, where the output is no terminal."""
 
 
-class _Bar(tqdm):  # type: ignore[type-arg]
-    # Without a thread that watches it: PyTorch multiplies faster where no other thread could be affected.
-    monitor_interval = 0
-
-
 class Display:
     """A bar with losses, speed and time left on a terminal; plain lines elsewhere; nothing if quiet."""
 
@@ -47,7 +42,7 @@ class Display:
         )
         if not quiet and sys.stderr.isatty():
             # Counted in work, not in steps: a step at the finest scale takes many times one at the coarsest.
-            self.bar = _Bar(total=1.0, dynamic_ncols=True, bar_format="{percentage:3.0f}%|{bar:10}| {desc}")
+            self.bar = tqdm(total=1.0, dynamic_ncols=True, bar_format="{percentage:3.0f}%|{bar:10}| {desc}")
 
     def __call__(self, progress: Progress) -> None:
         """Show a step."""

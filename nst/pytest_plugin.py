@@ -33,6 +33,7 @@ def nst_compare() -> Compare:
 
 
 def _compare(content: str | Path, style: str | Path, **options: object) -> "Result":
+    __tracebackhide__ = True
     # Imported here: every pytest session in an environment with nst loads this module.
     from compare.diff import Result
     from compare.launch import MODULE, environment

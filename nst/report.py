@@ -110,7 +110,9 @@ def _plain(value: Any) -> str:
         return "; ".join(map(_plain, value))
     if value is None:
         return "-"
-    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def weights_as_list() -> list[dict[str, Any]]:

@@ -10,10 +10,11 @@ from compare.facts import differing
 from nst import api, examples
 from nst.api import DEFAULT_BITS, Prepared
 from nst.progress import ON_THE_WAY
-from nst_spec import cpu, images
+from nst_spec import cpu, images, weight_files
 from nst_spec import recipe as recipes
 from nst_spec.errors import NstError, first_problem
 from nst_spec.fetch import sha256_of_file
+from nst_spec.run import ON_REQUEST
 from nst_spec.weights import SETS
 
 
@@ -83,8 +84,8 @@ def prepare_again(
     backend: str | None = None,
     device: str | None = None,
     **options: Any,
-) -> tuple[Prepared, int]:
-    """Return the recorded run, ready to repeat, and the steps that it took.
+) -> tuple[Prepared, int | None]:
+    """Return the recorded run, ready to repeat, and the steps after which it is to stop, None where it stops by itself.
 
     Inputs and a weight file are looked for by name beside the picture, in the current folder and among the examples,
     or where the caller says that they are now. `options` are as for nst.api.prepare.
@@ -125,7 +126,8 @@ def prepare_again(
         image = getattr(prepared.inputs, role)
         # A picture that came from memory is known by its pixels, whatever file they are in now.
         _check(role, named[role], image.name, image.sha256, images.sha256_of_pixels(image.pixels))
-    return prepared, record.steps
+    # What another reason ended ends by itself again, and goes back to the same image.
+    return prepared, record.steps if record.stopped in (None, ON_REQUEST) else None
 
 
 def computed_otherwise(picture: Path, again: Mapping[str, Any]) -> str:
@@ -155,8 +157,17 @@ def _find(picture: Path, role: str, entry: Named, given: str | None) -> Path:
     there = [place for place in places if place.is_file()]
     if not there:
         raise NstError(f"the {_what(role)} {entry.name!r} is not beside {picture.name} nor here; {_way_on(role)}")
-    # Another picture may have the same name.
-    return next((place for place in there if sha256_of_file(place) == entry.sha256), there[0])
+    # Another file may have the same name.
+    return next((place for place in there if _is(role, place, entry)), there[0])
+
+
+def _is(role: str, place: Path, entry: Named) -> bool:
+    if role != "weights":
+        return sha256_of_file(place) == entry.sha256
+    try:
+        return weight_files.sha256_of(weight_files.read(place)[0]) == entry.sha256
+    except NstError:
+        return False
 
 
 def _check(role: str, entry: Named | None, name: str, *received: str) -> None:

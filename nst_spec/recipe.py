@@ -564,7 +564,7 @@ def _put(data: dict[str, Any], key: str, value: Any, origin: str) -> None:
 def _chosen_taps(chosen: Any, weights: Mapping[str, float], stages: Mapping[str, str]) -> dict[str, Any]:
     if isinstance(chosen, Mapping):
         return dict(chosen)
-    items = [item.strip() for item in str(chosen).split(",")] if not isinstance(chosen, list) else map(str, chosen)
+    items = map(str, chosen) if isinstance(chosen, list | tuple) else [item.strip() for item in str(chosen).split(",")]
     taps: dict[str, Any] = {}
     for item in items:
         name, _, weight = (part.strip() for part in item.partition("="))

@@ -41,7 +41,7 @@ def importing() -> Iterator[None]:
     # As many threads as TensorFlow starts by itself, or fewer where they would wait for CPUs.
     for name, value in (ENVIRONMENT | {THREADS: str(cpu.count())}).items():
         os.environ.setdefault(name, value)
-    if "torch" in sys.modules:
+    if "torch" in sys.modules and "tensorflow" not in sys.modules:
         # PyTorch may load its compiler later, which after TensorFlow would abort the process: each carries an LLVM.
         with contextlib.suppress(ImportError):
             importlib.import_module("triton")

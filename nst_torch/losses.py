@@ -1,6 +1,5 @@
 """The spec's formulas on tensors: features (1, C, H, W), the optimised variable (1, 3, H, W)."""
 
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -54,21 +53,11 @@ def _products(features: Tensor) -> Tensor:
 
 def _products_of_bf16(flat: Tensor) -> Tensor:
     # A GPU multiplies bfloat16 numbers exactly and adds the products up in float32. A CPU would round the sums to
-    # bfloat16; to numbers of float32 that are no longer it is allowed to do the same.
+    # bfloat16; what lets it do the same for float32 numbers is a switch of the whole process, and so of other threads.
     if flat.is_cuda:
         return torch.mm(flat.T, flat, out_dtype=torch.float32)
     flat = flat.float()
-    product = getattr(torch.backends.mkldnn, "matmul", None)
-    # The permission is the whole process's. In another thread it would reach numbers that are longer; and the same bits
-    # every time do not depend on who else is there.
-    if product is None or threading.active_count() > 1 or torch.backends.cudnn.deterministic:  # none before PyTorch 2.9
-        return flat.T @ flat
-    before = product.fp32_precision
-    product.fp32_precision = "bf16"
-    try:
-        return flat.T @ flat
-    finally:
-        product.fp32_precision = before
+    return flat.T @ flat
 
 
 def _mixed(features: Tensor, mixing: Tensor) -> Tensor:

@@ -80,6 +80,7 @@ class Objective:
         device: torch.device,
         recorded: bool,
         winograd: bool,
+        exact: bool,
     ) -> None:
         self.recipe = recipe = problem.recipe
         self.content = problem.content
@@ -98,6 +99,7 @@ class Objective:
             image_dtype=dtype,
             device=device,
             winograd=winograd,
+            exact=exact,
         )
         self.coefficients = self.like.new_tensor(terms.coefficients(recipe))
         with torch.no_grad():

@@ -19,7 +19,7 @@ from PIL import Image
 from nst import api
 from nst.cli import main
 from nst.progress import Display, Interrupt
-from nst_spec import cpu, images
+from nst_spec import cpu, images, weight_files
 from nst_spec.run import Progress
 from tests.conftest import relative, smooth_image, to_uint8
 
@@ -214,6 +214,26 @@ def test_the_record_says_what_was_done_and_not_where(nst, photo, painting, quick
     assert record["weights"]["preprocessing"] == "caffe"
     assert len(record["losses"]) == 6
     assert str(photo.parent) not in out
+
+
+def test_a_rerun_of_a_run_that_numbers_ended_ends_as_that_did(nst, photo, painting, quick, backend_name):
+    options = ["--backend", backend_name, *quick, "--recipe", "pytorch-blog", "--lr", 1e20]
+    assert nst(photo, painting, "-o", "out.png", *options)[0] == 1
+    code, _, err = nst("rerun", "out.png", "--content", photo, "--style", painting, "--weights", quick[1])
+    assert code == 1, err
+    np.testing.assert_array_equal(pixels("out-rerun.png"), pixels("out.png"))
+    assert "not finite at step 2" in images.read_record("out-rerun.png")["stopped"]
+
+
+def test_a_rerun_takes_the_weights_that_it_were_among_files_of_one_name(nst, photo, painting, quick, narrow_weights):
+    folder = Path("folder")
+    folder.mkdir()
+    shutil.copy(quick[1], Path(quick[1]).name)
+    assert nst(photo, painting, "-o", folder / "out.png", "--backend", "reference", *quick)[0] == 0
+    others = {name: array + 1 for name, array in narrow_weights.arrays.items()}
+    weight_files.write(folder / Path(quick[1]).name, others, {})
+    code, _, err = nst("rerun", folder / "out.png", "--content", photo, "--style", painting)
+    assert code == 0, err
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])

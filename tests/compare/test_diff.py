@@ -272,6 +272,14 @@ def test_equal_runs_that_no_nudge_moves_are_not_apart(trace):
     assert diff(still, still).trajectory.ratio.error == 0.0
 
 
+def test_equal_runs_whose_nudged_ones_ended_early_are_not_apart(trace):
+    short = {name: array for name, array in trace.arrays.items() if not name.startswith("nudged/")}
+    still = dataclasses.replace(trace, arrays=short)
+    found = diff(still, still)
+    assert found.ok
+    assert found.trajectory.steps[-1].distance == 0.0
+
+
 def test_the_nudge_that_moves_a_run_most_tells_its_distance_from_itself(trace):
     still = {
         name.replace("/1/", "/2/", 1): trace.arrays[f"run/{name[9:]}"] for name in trace.arrays if "nudged/1/" in name

@@ -6,7 +6,7 @@ import pytest
 from compare.diff import diff
 from compare.record import record
 from nst_spec import backend as backends
-from nst_spec import generator, recipe, reference, vgg19
+from nst_spec import generator, recipe, reference, vgg19, weights
 from nst_spec.errors import NstError
 from nst_spec.images import Picture
 from nst_spec.run import Inputs
@@ -65,6 +65,17 @@ def test_every_size_and_pooling_in_single_precision(size, kind, rounding, backen
     found = diff(*traces)
     assert found.ok, f"{found.first}; {found.hint}"
     assert found.content_size == size[::-1]
+
+
+def test_single_precision_in_full_width(backend):
+    content, style = (smooth_image(24, 32, seed) for seed in (1, 2))
+    problem = make_problem("gatys2016", weights.random_weights(), content, style, dtype="float32")
+    received, expected = (
+        backend("float32").objective(problem).passes(content),
+        reference.Objective(problem).passes(content),
+    )
+    errors = {layer: relative(received.outputs[layer], expected.outputs[layer]) for layer in expected.outputs}
+    assert max(errors.values()) <= 1.5e-6, errors
 
 
 @pytest.mark.parametrize("taps", ["conv", "relu"])

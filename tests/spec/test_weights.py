@@ -164,6 +164,10 @@ def write_npz_parallel_features(path, arrays):
     np.savez(path, **{f"module.{name}": array for name, array in as_features(arrays).items()})
 
 
+def write_npz_parallel(path, arrays):
+    np.savez(path, **{f"module.{name}": array for name, array in arrays.items()})
+
+
 FORMATS = [
     (write_keras_old, "k.h5", "caffe"),
     (write_keras_new, "k.h5", "caffe"),
@@ -177,6 +181,7 @@ FORMATS = [
     (write_npz_float64, "w.npz", None),
     (write_npz_bare_features, "w.npz", None),
     (write_npz_parallel_features, "w.npz", None),
+    (write_npz_parallel, "w.npz", None),
     (write_safetensors, "w.safetensors", None),
     (write_safetensors_caffe, "w.safetensors", "caffe"),
     (write_safetensors_features, "w.safetensors", None),
