@@ -12,7 +12,7 @@ SPIN_COUNT = "1000"
 """How many turns a thread of GNU's OpenMP, PyTorch's on Linux, waits awake before it sleeps: a three-hundredth of its
 own default, and what it takes itself for more threads than CPUs. One that waits awake keeps a processor from those it
 waits for, if other processes want the processors too: beside one of them, on two CPUs, a step at 160 px takes three
-times as long with ten times as many turns, and many times as long by the default."""
+times as long with ten times as many turns."""
 
 
 def prepare(settings: Settings) -> None:

@@ -118,8 +118,8 @@ class Network(nn.Module):
 
     The first convolution computes in `image_dtype`, all after it in `dtype`; nst_spec.backend.PRECISIONS says why.
     `winograd` is whether those of many channels take Winograd's algorithm, `exact` whether all take the layout in which
-    a CPU rounds least: with AVX-512, oneDNN is three times as exact with channels first (relu4_4 of VGG19 in float32:
-    6.6e-7 against 2.0e-6), and slower.
+    a CPU rounds least: with AVX-512, oneDNN is three times as exact with channels first (the worst layer of VGG19 in
+    float32: 6.7e-7 against 2.0e-6), and slower.
     """
 
     def __init__(
