@@ -336,8 +336,13 @@ class Configured:
 
     def gains_by_winograd(self, problem: Problem) -> bool:
         """Return whether Winograd's algorithm, which rounds otherwise than a plain sum, may be taken and pays."""
-        fits = self.fast and (self.device, self.dtype, self.precision) == ("cpu", "float32", "fp32")
+        fits = self.fast and self.is_single_on_cpu
         return fits and problem.is_wide and problem.pixels >= winograd.PIXELS
+
+    @property
+    def is_single_on_cpu(self) -> bool:
+        """Whether a CPU computes in float32 throughout, where algorithms and layouts differ in what they round."""
+        return (self.device, self.dtype, self.precision) == ("cpu", "float32", "fp32")
 
     def planned(self, problem: Problem, tile: tiles.Tile | None, free: int, workspace: int) -> memory.Plan:
         """Set and return in which tiles, if any, to compute a problem; `tile` takes the place of the settings'."""

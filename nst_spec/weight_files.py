@@ -29,10 +29,11 @@ from nst_spec.preprocessing import space_named
 Arrays = dict[str, NDArray[np.float32]]
 _Read = tuple[dict[str, Any], str | None]
 
-_FEATURE = re.compile(r"(?:features\.)?(\d+)\.(weight|bias)")
-"""A convolution's array in torchvision's numbering: of the whole model, or of its `features` alone."""
 _PARALLEL = "module."
 """What DataParallel puts before every name."""
+
+_FEATURE = re.compile(rf"(?:{re.escape(_PARALLEL)})?(?:features\.)?(\d+)\.(weight|bias)")
+"""A convolution's array in torchvision's numbering: of the whole model, or of its `features` alone."""
 
 _CLASSIFIER = "classifier."
 
@@ -182,9 +183,8 @@ def _spec_names(arrays: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arrays of a torchvision-style state dict (`features.N.weight`, `N.weight`) under the spec's names;
     those of any other come back as they are.
     """
-    arrays = {name.removeprefix(_PARALLEL): array for name, array in arrays.items()}
     if not any(_FEATURE.fullmatch(name) for name in arrays):
-        return arrays
+        return {name.removeprefix(_PARALLEL): array for name, array in arrays.items()}
     convolutions = {vgg19.torchvision_index(name): name for name in vgg19.CONVOLUTIONS}
     renamed = {}
     for name, array in arrays.items():
@@ -270,7 +270,7 @@ def _read_torch(path: Path) -> _Read:
     names say nothing: torchvision's own file wants ImageNet-normalised RGB, jcjohnson's vgg19-d01eb7cb.pth the other.
     """
     arrays = _read_apart(path, "torch", _TORCH)
-    says_nothing = any(_FEATURE.fullmatch(name.removeprefix(_PARALLEL)) for name in arrays)
+    says_nothing = any(_FEATURE.fullmatch(name) for name in arrays)
     return _spec_names(arrays), None if says_nothing else "caffe"
 
 

@@ -118,7 +118,6 @@ class Backend(protocol.Configured):
             heap.keep(not plan.short)
         kind = Objective if plan.tile is None else TiledObjective
         recorded = self.fast and self.device == "cuda" and plan.tile is None and problem.pixels <= RECORDED_PIXELS
-        exact = not self.fast and (self.device, self.dtype, self.precision) == ("cpu", "float32", "fp32")
         device = torch.device(self.device)
         return kind(
             problem,
@@ -128,7 +127,7 @@ class Backend(protocol.Configured):
             device=device,
             recorded=recorded,
             winograd=self.winograd,
-            exact=exact,
+            exact=not self.fast and self.is_single_on_cpu,
         )
 
     def ran_out_of_memory(self, error: BaseException) -> bool:
