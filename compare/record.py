@@ -13,6 +13,7 @@ from compare.trace import Array, Environment, Header, Trace, sample
 from nst_spec import generator, images, reference, run, tiles
 from nst_spec import recipe as recipes
 from nst_spec.backend import Backend, Evaluation, Image, Objective, Passes, Problem
+from nst_spec.errors import NstError
 from nst_spec.images.records import in_utf8
 from nst_spec.recipe import Pooling, Recipe
 from nst_spec.run import Inputs, Progress
@@ -239,4 +240,6 @@ def _one_run(
     except run.NoPictureError:
         # What was judged before says where that begins.
         return arrays | {"loss": np.zeros(0)}
+    if outcome.stopped and run.is_outside_cause(outcome.stopped):
+        raise NstError(outcome.stopped)
     return arrays | {"loss": np.array([step.total for step in outcome.losses]), "result": outcome.image}

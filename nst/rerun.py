@@ -14,7 +14,7 @@ from nst_spec import cpu, images, weight_files
 from nst_spec import recipe as recipes
 from nst_spec.errors import NstError, first_problem
 from nst_spec.fetch import sha256_of_file
-from nst_spec.run import ON_REQUEST
+from nst_spec.run import is_outside_cause
 from nst_spec.weights import SETS
 
 
@@ -126,8 +126,9 @@ def prepare_again(
         image = getattr(prepared.inputs, role)
         # A picture that came from memory is known by its pixels, whatever file they are in now.
         _check(role, named[role], image.name, image.sha256, images.sha256_of_pixels(image.pixels))
-    # What another reason ended ends by itself again, and goes back to the same image.
-    return prepared, record.steps if record.stopped in (None, ON_REQUEST) else None
+    # What its own numbers ended ends by itself again, and goes back to the same image.
+    goes_on = record.stopped is None or is_outside_cause(record.stopped)
+    return prepared, record.steps if goes_on else None
 
 
 def computed_otherwise(picture: Path, again: Mapping[str, Any]) -> str:

@@ -11,6 +11,12 @@ from nst_spec.memory import LEAST_HISTORY, Plan
 from nst_spec.messages import Say
 from nst_spec.recipe import LBFGS
 
+OUT_OF_MEMORY = "out of memory"
+
+
+class OutOfMemoryError(NstError):
+    """Memory is short, and there is nothing smaller to try; the message begins with OUT_OF_MEMORY."""
+
 
 class FrugalDescent:
     """An optimisation at one size that outlives a lack of memory; nst_spec.backend.Descent.
@@ -21,7 +27,7 @@ class FrugalDescent:
     def __init__(self, backend: Backend, problem: Problem, image: Image, *, say: Say, warn: Say) -> None:
         """Begin at an image; `say` is told how the problem is computed, `warn` when memory runs out.
 
-        Raises NstError where the smallest tiles are too large.
+        Raises OutOfMemoryError where the smallest tiles are too large, as `evaluate` and `update` do.
         """
         self.backend, self.problem, self.say, self.warn = backend, problem, say, warn
         self.tile: int | None = None
@@ -61,11 +67,11 @@ class FrugalDescent:
         smaller = None if self.backend.tile == "off" else tiles.smaller(side)
         if smaller is None:
             ways = "--tile auto" if self.backend.tile == "off" else "--optimizer adam"
-            raise NstError(
-                f"out of memory in {'tiles of ' if failed.tile else ''}{side} px; "
+            raise OutOfMemoryError(
+                f"{OUT_OF_MEMORY} in {'tiles of ' if failed.tile else ''}{side} px; "
                 f"a smaller --size needs less, and so does {ways}"
             )
-        self.warn(f"out of memory; going on from the last step in tiles of {smaller} px")
+        self.warn(f"{OUT_OF_MEMORY}; going on from the last step in tiles of {smaller} px")
         self.tile = smaller
 
     def evaluate(self) -> Losses:
@@ -94,9 +100,9 @@ class FrugalDescent:
     def _shorten_history(self) -> None:
         pairs = min(self.optimizer.history, self.updates) if isinstance(self.optimizer, LBFGS) else 0
         if pairs <= LEAST_HISTORY:
-            raise NstError("out of memory for the optimiser's step; a smaller --size needs less")
+            raise OutOfMemoryError(f"{OUT_OF_MEMORY} for the optimiser's step; a smaller --size needs less")
         self.history = max(LEAST_HISTORY, pairs // 2)
-        self.warn(f"out of memory; L-BFGS begins anew and keeps {self.history} pairs, which changes the result")
+        self.warn(f"{OUT_OF_MEMORY}; L-BFGS begins anew and keeps {self.history} pairs, which changes the result")
         self.optimizer = self.optimizer.model_copy(update={"history": self.history})
         self.descent.optimize_by(self.optimizer)
         self.updates = 0

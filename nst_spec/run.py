@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nst_spec import generator, images, preprocessing, sizes, vgg19
 from nst_spec.backend import Backend, Descent, Image, Losses, Problem
 from nst_spec.errors import NstError
-from nst_spec.frugal import FrugalDescent
+from nst_spec.frugal import OUT_OF_MEMORY, FrugalDescent, OutOfMemoryError
 from nst_spec.memory import Plan
 from nst_spec.messages import Say, to_nobody
 from nst_spec.recipe import GUARD_FACTOR, Recipe
@@ -72,6 +72,11 @@ Disturbance = Callable[[int, Image], Image]
 
 ON_REQUEST = "on request"
 """Why a run stopped that its caller ended."""
+
+
+def is_outside_cause(stopped: str) -> bool:
+    """Return whether what stopped a run was its caller or the memory there was, and not its own numbers."""
+    return stopped == ON_REQUEST or stopped.startswith(OUT_OF_MEMORY)
 
 
 class NotFiniteError(Exception):
@@ -211,8 +216,8 @@ def run(
     done and the image in the run's precision, before the first step of a scale and after every step, and returns the
     image to go on with. `say` and `warn` receive messages about memory and tiles.
 
-    Raises NstError when an image is too small or memory too short, naming the image or what needs less, and
-    NoPictureError when the very first loss is not finite, naming the term.
+    Raises NstError when an image is too small or memory too short for the first step, naming the image or what needs
+    less, and NoPictureError when the very first loss is not finite, naming the term.
     """
     history: list[Losses] = []
     image: Image | None = None
@@ -225,16 +230,18 @@ def run(
     for number, stage in enumerate(stages, start=1):
         problem = problem_at(stage, recipe, inputs, backend.dtype)
         if image is None:
-            image = initial_image(recipe, inputs, problem, stage)
+            start: Image = initial_image(recipe, inputs, problem, stage)
         else:
-            image = stage.on_canvas(_carried(image, recipe, inputs, stage))
+            start = stage.on_canvas(_carried(image, recipe, inputs, stage))
         if not stage.steps:
-            image = stage.off_canvas(image)
+            image = stage.off_canvas(start)
             break
-        image = image.astype(backend.dtype)
-        image = disturb(len(history), image) if disturb else image
-        descent = FrugalDescent(backend, problem, image, say=say, warn=warn)
+        start = start.astype(backend.dtype)
+        start = disturb(len(history), start) if disturb else start
+        steps_before = len(history)
         try:
+            descent = FrugalDescent(backend, problem, start, say=say, warn=warn)
+            del start  # as large as the image, and of no use any more
             for losses in descend(descent, recipe, stage.steps):
                 history.append(losses)
                 step = len(history)
@@ -247,6 +254,12 @@ def run(
                     break
                 if disturb:
                     descent.place(disturb(step, descent.image().astype(backend.dtype)))
+        except OutOfMemoryError as trouble:
+            if not history:
+                raise
+            stopped = f"{trouble}; this is the picture so far"
+            if len(history) == steps_before:
+                break  # the picture is still the coarser scale's
         except NotFiniteError as trouble:
             stopped = f"{trouble} is not finite at step {len(history) + 1}; this is the last good image"
             if not history:

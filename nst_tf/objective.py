@@ -204,10 +204,12 @@ class Descent:
     def update(self) -> None:
         """Take the optimiser's step, then clamp if the recipe clamps each step."""
         with tf.device(self.objective.device):
-            self.optimizer.update(self.gradient)
+            # A step whose clamp ran out of memory is tried again, and must not be taken twice.
+            if self.gradient is not None:
+                self.optimizer.update(self.gradient)
+                self.gradient = None  # it is as large as the image, and would lie beside the next one
             if self.objective.recipe.clamp == "each-step":
                 self.current.assign(tf.clip_by_value(self.current, self.low, self.high))
-        del self.gradient  # it is as large as the image, and would lie beside the next one
 
     def place(self, image: protocol.Image) -> None:
         """Go on from another image, the optimiser's state as it is."""

@@ -1,6 +1,7 @@
 """The Python API and what it promises beyond the command line."""
 
 import contextlib
+import importlib
 import importlib.util
 import io
 import json
@@ -289,6 +290,29 @@ def test_a_picture_from_memory_can_be_rerun_from_files(quick, photo, painting, t
 def test_a_rerun_of_a_stopped_run_stops_there_too(quick, photo, painting, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     nst.stylize(photo, painting, on_step=lambda progress: progress.step == 2, **quick).save("two.png")
+    assert main(["rerun", "two.png", "--quiet"]) == 0
+    assert "stopped after 2 of 4 steps: on request" in capsys.readouterr().err
+    np.testing.assert_array_equal(*(np.asarray(Image.open(name)) for name in ("two.png", "two-rerun.png")))
+
+
+def test_a_run_that_memory_ended_is_kept_and_rerun_to_there(
+    quick, photo, painting, framework, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    error = MemoryError()
+
+    def failing(descent):
+        calls.append(descent)
+        if len(calls) == 3:
+            raise error
+        return original(descent)
+
+    quick["backend"] = framework
+    descent = importlib.import_module(f"nst_{framework}.objective").Descent
+    original, calls = descent.evaluate, []
+    with monkeypatch.context() as patch:
+        patch.setattr(descent, "evaluate", failing)
+        nst.stylize(photo, painting, tile="off", **quick).save("two.png")
     assert main(["rerun", "two.png", "--quiet"]) == 0
     assert "stopped after 2 of 4 steps: on request" in capsys.readouterr().err
     np.testing.assert_array_equal(*(np.asarray(Image.open(name)) for name in ("two.png", "two-rerun.png")))

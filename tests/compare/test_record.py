@@ -62,9 +62,15 @@ def test_every_step_is_moved_in_its_own_way(traced):
         assert 0.4 < np.mean(one == other) < 0.6
 
 
-def test_a_run_for_which_memory_is_too_short_is_an_error_and_no_empty_run(traced, monkeypatch):
+@pytest.mark.parametrize("done", [0, 2])
+def test_a_run_for_which_memory_is_too_short_is_an_error_and_no_shorter_run(done, traced, monkeypatch):
+    original, calls = run.FrugalDescent.evaluate, []
+
     def evaluate(self):
-        raise NstError("out of memory in 32 px")
+        calls.append(self)
+        if len(calls) > done:
+            raise run.OutOfMemoryError("out of memory in 32 px")
+        return original(self)
 
     monkeypatch.setattr(run.FrugalDescent, "evaluate", evaluate)
     with pytest.raises(NstError, match="out of memory in 32 px"):

@@ -219,13 +219,52 @@ def test_a_history_that_was_cleared_cannot_be_cut_down(backend_name, device, fai
 @pytest.mark.parametrize(
     ("optimizer", "failing_calls"), [("adam", [4]), ("lbfgs", [9, 10])], ids=["adam", "just cut down"]
 )
-def test_without_a_history_to_cut_down_the_run_ends(
+def test_without_a_history_to_cut_down_the_run_ends_with_the_picture_so_far(
     optimizer, failing_calls, backend_name, device, failing, inputs, eager
 ):
+    chosen = quick(scales=[{"fraction": 1.0, "steps": 12}], **{"optimizer.kind": optimizer, "result": "last"})
+    backend = backends.load(backend_name, device=device, dtype="float64")
+    done = failing_calls[0] - 1
+    expected = run.run(backend, chosen, inputs, lambda progress: progress.step == done)
     failing("update", lambda tile, call: call in failing_calls, errors(backend_name)[0])
-    chosen = quick(scales=[{"fraction": 1.0, "steps": 12}], **{"optimizer.kind": optimizer})
-    with pytest.raises(NstError, match=r"out of memory for the optimiser's step"):
-        run.run(backends.load(backend_name, device=device), chosen, inputs)
+    outcome = run.run(backend, chosen, inputs)
+    assert outcome.stopped.startswith("out of memory for the optimiser's step; a smaller --size needs less")
+    assert len(outcome.losses) == done
+    assert relative(outcome.image, expected.image) <= 1e-10
+
+
+@pytest.mark.parametrize("failing_call", [3, 4, 5, 6])
+def test_steps_are_not_lost_where_the_smallest_tiles_are_too_large(
+    failing_call, backend_name, device, failing, inputs, eager
+):
+    chosen = quick(scales=[{"fraction": fraction, "steps": 2} for fraction in (0.4, 0.7, 1.0)])
+    backend = backends.load(backend_name, device=device, dtype="float64", tile="off")
+    done = failing_call - 1
+    expected = run.run(backend, chosen, inputs, lambda progress: progress.step == done)
+    failing("evaluate", lambda tile, call: call >= failing_call, errors(backend_name)[0])
+    outcome = run.run(backend, chosen, inputs)
+    assert outcome.stopped.startswith("out of memory in ")
+    assert outcome.stopped.endswith("; this is the picture so far")
+    assert len(outcome.losses) == done
+    assert relative(outcome.image, expected.image) <= 1e-10
+
+
+def test_nor_where_the_next_scale_cannot_begin(backend_name, device, inputs, monkeypatch, eager):
+    chosen = quick(scales=[{"fraction": fraction, "steps": 2} for fraction in (0.5, 1.0)])
+    backend = backends.load(backend_name, device=device, dtype="float64", tile="off")
+    expected = run.run(backend, chosen, inputs, lambda progress: progress.step == 2)
+    original = backend.objective
+
+    def objective(problem, *arguments):
+        if max(problem.content.shape) > 100:  # the coarse scale has 80 px
+            raise errors(backend_name)[0]
+        return original(problem, *arguments)
+
+    monkeypatch.setattr(backend, "objective", objective)
+    outcome = run.run(backend, chosen, inputs)
+    assert (len(outcome.losses), outcome.plan) == (2, expected.plan)
+    assert outcome.stopped.startswith("out of memory in ")
+    assert relative(outcome.image, expected.image) <= 1e-10
 
 
 def test_tiles_that_were_asked_for_only_become_smaller(backend_name, device, inputs, monkeypatch):
@@ -285,7 +324,7 @@ def test_what_judged_before_is_gone_when_the_next_is_made(backend_name, device, 
     descent = loaded.objective(problem).descent(image)
     descent.evaluate()
     descent.update()
-    assert not hasattr(descent, "gradient")  # as large as the image, and of no use any more
+    assert getattr(descent, "gradient", None) is None  # as large as the image, and of no use any more
     held = weakref.ref(descent.objective)
     seen = []
 

@@ -20,6 +20,7 @@ from nst_spec import cpu, recipe, reference, vgg19, weights  # noqa: E402
 from nst_spec import losses as spec_losses  # noqa: E402
 from nst_spec import winograd as spec  # noqa: E402
 from nst_spec.errors import NstError  # noqa: E402
+from nst_spec.frugal import FrugalDescent  # noqa: E402
 from nst_spec.recipe import Pooling  # noqa: E402
 from nst_tf import backend, memory, network, optimizers, winograd  # noqa: E402
 from tests.conftest import make_problem, quartic_gradient, relative, smooth_image  # noqa: E402
@@ -475,3 +476,30 @@ with nst_tf.importing():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     assert "the library says why" in done.stderr
+
+
+def test_a_step_whose_clamp_does_not_fit_is_not_taken_twice(monkeypatch):
+    images = [smooth_image(48, 32, seed) for seed in (1, 2)]
+    settings = {"optimizer.kind": "lbfgs", "clamp": "each-step"}
+    problem = make_problem("default", weights.random_weights((4, 6, 8, 8, 8)), *images, **settings)
+    descents = [
+        FrugalDescent(backends.load("tf", dtype="float64"), problem, images[0], say=print, warn=print) for _ in range(2)
+    ]
+    for descent in descents:
+        for _ in range(8):
+            descent.evaluate()
+            descent.update()
+        descent.evaluate()
+    descents[0].update()
+    clip, calls = tf.clip_by_value, []
+
+    def failing_at_first(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+        return clip(*arguments)
+
+    monkeypatch.setattr(tf, "clip_by_value", failing_at_first)
+    descents[1].update()
+    assert len(calls) == 2
+    np.testing.assert_array_equal(descents[1].image(), descents[0].image())
