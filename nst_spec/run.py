@@ -247,8 +247,9 @@ def run(
                 step = len(history)
                 work_done += math.prod(stage.canvas_size)
                 at = (step, steps, number, len(stages), *stage.content_size)
-                shown = partial(_shown, descent, stage)
-                asked = on_step and on_step(Progress(*at, losses, work_done / work, shown))
+                progress = Progress(*at, losses, work_done / work, partial(_shown, descent, stage))
+                asked = on_step and on_step(progress)
+                del progress  # it holds on to the descent
                 if asked and step < steps:
                     stopped = ON_REQUEST
                     break
@@ -271,9 +272,9 @@ def run(
             image, stopped = descent.kept(), f"step {len(history)} went out of range; this is the last good image"
         image = stage.off_canvas(image)
         used = descent.plan
+        del descent  # what comes next wants its memory
         if stopped:
             break
-        del descent, shown  # the next scale wants their memory
     assert image is not None
     # A run that stopped at a coarse scale still gives a picture of the size that was asked for.
     image = _carried(image, recipe, inputs, stages[-1]).astype(backend.dtype)
@@ -313,7 +314,9 @@ def descend(descent: Descent, recipe: Recipe, steps: int) -> Iterator[Losses]:
     for step in range(1, steps + 1):
         losses = descent.evaluate()
         broken = losses.not_finite
-        if recipe.guard and np.isfinite(lowest) and (broken or losses.total > GUARD_FACTOR * lowest):
+        # Above a loss of 0 there is rounding, which is many times as much.
+        explodes = broken or losses.total > GUARD_FACTOR * lowest > 0
+        if recipe.guard and np.isfinite(lowest) and explodes:
             descent.restore()
             if returned:
                 raise DivergedError

@@ -14,8 +14,10 @@ from nst_spec.backend import AUTO, Settings
 FRAMEWORK = "tensorflow"
 
 ONEDNN, THREADS = "TF_ENABLE_ONEDNN_OPTS", "TF_NUM_INTRAOP_THREADS"
-ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow", ONEDNN: "0"}
+ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
 """What TensorFlow and Keras read once, when they are first imported; what is set already stands."""
+
+_onednn = False
 
 
 def prepare(settings: Settings) -> None:
@@ -25,10 +27,10 @@ def prepare(settings: Settings) -> None:
     without, the largest of them are plain loops: minutes for one pass at 1024 px. They are three times less exact than
     Eigen's (relu5_4 of VGG19: 2.4e-6 against 7.5e-7), more than the parity of the frameworks allows.
     """
+    global _onednn
     automatic = settings.precision == AUTO and cpu.multiplies_bf16()
     faster = settings.fast and cpu.has_avx512()
-    if settings.precision == "bf16" or (settings.dtype == "float32" and (automatic or faster)):
-        os.environ.setdefault(ONEDNN, "1")
+    _onednn = settings.precision == "bf16" or (settings.dtype == "float32" and (automatic or faster))
 
 
 @contextlib.contextmanager
@@ -37,6 +39,7 @@ def importing() -> Iterator[None]:
 
     TensorFlow's libraries write there while they load, before any log level of theirs takes effect. All that is made
     meanwhile is there to stay, so no garbage is collected: a tenth of the import's time.
+    The choice of oneDNN holds in the block alone, where TensorFlow must be asked about it, which settles it.
     """
     # As many threads as TensorFlow starts by itself, or fewer where they would wait for CPUs.
     for name, value in (ENVIRONMENT | {THREADS: str(cpu.count())}).items():
@@ -45,6 +48,25 @@ def importing() -> Iterator[None]:
         # PyTorch may load its compiler later, which after TensorFlow would abort the process: each carries an LLVM.
         with contextlib.suppress(ImportError):
             importlib.import_module("triton")
+    with _onednn_chosen(), _stderr_held():
+        yield
+
+
+@contextlib.contextmanager
+def _onednn_chosen() -> Iterator[None]:
+    """Set ONEDNN for as long as this lasts, if it is not set already: other processes choose for themselves."""
+    if ONEDNN in os.environ:
+        yield
+        return
+    os.environ[ONEDNN] = str(int(_onednn))
+    try:
+        yield
+    finally:
+        del os.environ[ONEDNN]
+
+
+@contextlib.contextmanager
+def _stderr_held() -> Iterator[None]:
     if sys.stderr is None:  # a program without a terminal may have none, and nothing to hold back
         yield
         return

@@ -17,6 +17,8 @@ with importing():
     from tensorflow.python.framework.config import is_op_determinism_enabled
     from tensorflow.python.util._pywrap_util_port import IsMklEnabled as has_onednn
 
+    has_onednn()  # which settles it
+
 from nst_tf import memory
 from nst_tf.bench import Workload
 from nst_tf.objective import Objective

@@ -66,6 +66,11 @@ def test_ten_times_the_best_is_not_yet_an_explosion():
     assert descend([5.0, 3.0, 30.0]).restored == 0
 
 
+def test_what_follows_a_loss_of_zero_is_no_explosion():
+    assert descend([0.0, 1e-9, 3e-9, 1e-9]).restored == 0
+    assert descend([0.0, np.nan, 1e-9]).restored == 1
+
+
 def test_a_guarded_run_ends_where_it_would_go_back_to_the_same_image_for_ever():
     descent = ScriptedDescent([5.0, 3.0, 40.0, 3.0, 40.0, 1.0])
     with pytest.raises(run.DivergedError):

@@ -141,9 +141,23 @@ for what in ("has_avx512", "multiplies_bf16"):
 nst_tf.prepare(Settings(**{settings}))
 with nst_tf.importing():
     print(os.environ[nst_tf.ONEDNN])
+print(os.environ.get(nst_tf.ONEDNN))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [str(int(onednn))]
+    assert done.stdout.split() == [str(int(onednn)), "None"]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_tensorflow_keeps_to_the_choice_that_no_other_process_is_given(precision, monkeypatch):
+    monkeypatch.delenv(nst_tf.ONEDNN)
+    code = f"""
+import os
+from nst_spec import backend
+loaded = backend.load("tf", device="cpu", precision="{precision}")
+print(loaded.switches()["onednn"], "{nst_tf.ONEDNN}" in os.environ)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(precision == "bf16"), "False"]
 
 
 def test_what_the_environment_says_of_onednn_stands(monkeypatch):
