@@ -59,7 +59,7 @@ def machine_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--dtype", help="float32 or float64; float32 if not given."),
         click.option(
             "--precision",
-            help="Multiply in fp32, tf32 (a GPU's), bf16, or auto: bf16 where it is native. "
+            help="Multiply in fp32, tf32 (a GPU's), bf16, or auto: bf16 where it is faster. "
             "If not given, auto to paint and fp32 to judge or compare.",
         ),
         threads_option,

@@ -28,7 +28,7 @@ DTYPES: tuple[DType, ...] = get_args(DType)
 Precision = Literal["fp32", "tf32", "bf16"]
 AUTO = "auto"
 PRECISIONS = (AUTO, *get_args(Precision))
-"""How a float32 run multiplies inside the network; AUTO is bf16 where the device does so natively, else fp32. With bf16
+"""How a float32 run multiplies inside the network; AUTO is bf16 where the device is faster so, else fp32. With bf16
 the first convolution multiplies in float32, since an image has more digits than bfloat16, and what it gives is rounded
 as every other layer is. Losses and the image are always float32; Gram matrices and what L-BFGS multiplies are too,
 except with tf32 in TensorFlow, whose switch is for every product."""
@@ -319,14 +319,14 @@ class Configured:
         self,
         settings: Settings,
         available: Iterable[str],
-        multiplies_bf16: Callable[[str], bool] = lambda device: False,
+        gains_by_bf16: Callable[[str], bool] = lambda device: False,
     ) -> None:
-        """Take the settings; `multiplies_bf16` says of a device whether it does so natively.
+        """Take the settings; `gains_by_bf16` says of a device whether it multiplies so faster.
 
         Raises NstError where none of the available devices can compute as asked.
         """
         self.device = choose_device(settings.device, available, backend=self.name)
-        self.precision = choose_precision(settings.precision, self.device, settings.dtype, multiplies_bf16)
+        self.precision = choose_precision(settings.precision, self.device, settings.dtype, gains_by_bf16)
         self.dtype, self.fast = settings.dtype, settings.fast
         self.tile = tiles.checked(settings.tile)
 
@@ -398,13 +398,13 @@ def load(name: str | None = None, **settings: Any) -> Backend:
     return backend
 
 
-def choose_precision(requested: str, device: str, dtype: str, multiplies_bf16: Callable[[str], bool]) -> Precision:
-    """Return the precision to use: the one requested, or for AUTO bf16 where the device multiplies it natively.
+def choose_precision(requested: str, device: str, dtype: str, gains_by_bf16: Callable[[str], bool]) -> Precision:
+    """Return the precision to use: the one requested, or for AUTO bf16 where the device multiplies it faster.
 
     Raises NstError where the device cannot compute as it is asked to, naming what would do.
     """
     if requested == AUTO:
-        requested = "bf16" if dtype == "float32" and multiplies_bf16(device) else "fp32"
+        requested = "bf16" if dtype == "float32" and gains_by_bf16(device) else "fp32"
     if device == "mps" and dtype == "float64":
         raise NstError("device mps computes in float32 alone; use --dtype float32 or --device cpu")
     if requested == "tf32" and device != "cuda":

@@ -39,13 +39,13 @@ def available_devices() -> tuple[str, ...]:
     return tuple(name for name, there in found.items() if there)
 
 
-def multiplies_bf16(device: str) -> bool:
-    """Return whether the device multiplies bfloat16 numbers natively."""
+def gains_by_bf16(device: str) -> bool:
+    """Return whether the device multiplies bfloat16 numbers faster than float32's."""
     if device == "cuda":
         details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
         return details.get("compute_capability", (0, 0)) >= protocol.BF16_CAPABILITY
     # Without oneDNN, which an earlier run here or the environment may have refused, it takes 70 times as long.
-    return device == "cpu" and has_onednn() and cpu.multiplies_bf16()
+    return device == "cpu" and has_onednn() and cpu.gains_by_bf16()
 
 
 def configure(threads: int | None, precision: protocol.Precision, deterministic: bool) -> None:
@@ -88,7 +88,7 @@ class Backend(protocol.Configured):
                 "Keras has an image's channels first here; call keras.config.set_image_data_format('channels_last'), "
                 "or set it in ~/.keras/keras.json, and try again"
             )
-        super().__init__(settings, available_devices(), multiplies_bf16)
+        super().__init__(settings, available_devices(), gains_by_bf16)
         configure(settings.threads, self.precision, settings.deterministic)
 
     @property

@@ -27,11 +27,11 @@ def available_devices() -> tuple[str, ...]:
     return tuple(name for name, there in found.items() if there)
 
 
-def multiplies_bf16(device: str) -> bool:
-    """Return whether the device multiplies bfloat16 numbers natively."""
+def gains_by_bf16(device: str) -> bool:
+    """Return whether the device multiplies bfloat16 numbers faster than float32's."""
     if device == "cuda":
         return torch.cuda.get_device_capability() >= protocol.BF16_CAPABILITY
-    return device == "cpu" and cpu.multiplies_bf16()
+    return device == "cpu" and cpu.gains_by_bf16()
 
 
 def configure(threads: int | None, precision: protocol.Precision, deterministic: bool) -> None:
@@ -71,7 +71,7 @@ class Backend(protocol.Configured):
     name = "torch"
 
     def __init__(self, settings: protocol.Settings) -> None:
-        super().__init__(settings, available_devices(), multiplies_bf16)
+        super().__init__(settings, available_devices(), gains_by_bf16)
         configure(settings.threads, self.precision, settings.deterministic)
 
     @contextmanager

@@ -40,8 +40,8 @@ NARROW = tuple(width // 8 for width in vgg19.WIDTHS)
 
 
 def native_precision(backend_name):
-    """What `auto` is on this CPU: TensorFlow, which has no oneDNN in these tests, multiplies no bfloat16 natively."""
-    return "bf16" if cpu.multiplies_bf16() and backend_name != "tf" else "fp32"
+    """What `auto` is on this CPU: TensorFlow, which has no oneDNN in these tests, gains nothing by bfloat16."""
+    return "bf16" if cpu.gains_by_bf16() and backend_name != "tf" else "fp32"
 
 
 takes_both = pytest.mark.skipif(not {"torch", "tf"} <= set(backends.installed()), reason="takes both frameworks")

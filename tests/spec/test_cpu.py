@@ -4,36 +4,58 @@ import pytest
 
 from nst_spec import control_groups, cpu
 
-QUESTIONS = [cpu.multiplies_bf16, cpu.has_avx512]
+AMD, INTEL = "AuthenticAMD", "GenuineIntel"
+
+
+@pytest.fixture
+def cpu_info(tmp_path):
+    """Write what Linux says of a CPU."""
+
+    def write(vendor, flags=""):
+        info = tmp_path / "cpuinfo"
+        info.write_text(
+            f"processor\t: 0\nvendor_id\t: {vendor}\nmodel name\t: Xeon amx_bf16\nflags\t\t: {flags}\nbugs\t\t:\n"
+        )
+        return info
+
+    return write
 
 
 @pytest.mark.parametrize(
-    ("flags", "answers"),
+    ("flags", "has_it"),
     [
-        ("fpu avx2 avx512f avx512_bf16 amx_tile", [True, False]),
-        ("fpu avx2 amx_bf16 amx_tile amx_int8", [True, False]),
-        ("fpu avx2 avx512f avx512_vnni", [False, False]),
-        ("fpu avx512_bf16x", [False, False]),
-        ("fpu avx2 avx512f avx512dq avx512cd avx512bw avx512vl", [False, True]),
-        ("fpu avx2 avx512f avx512cd avx512er avx512pf", [False, False]),
-        ("fpu avx2", [False, False]),
-        ("fpu avx512f avx512dq avx512bw avx512vl avx512_bf16", [True, True]),
+        ("fpu avx2 avx512f avx512dq avx512cd avx512bw avx512vl", True),
+        ("fpu avx2 avx512f avx512_vnni", False),
+        ("fpu avx2 avx512f avx512cd avx512er avx512pf", False),
+        ("fpu avx2", False),
     ],
 )
-def test_a_cpu_can_do_what_the_kernel_names_all_instructions_of(flags, answers, tmp_path):
-    info = tmp_path / "cpuinfo"
-    info.write_text(f"processor\t: 0\nmodel name\t: amx_bf16\nflags\t\t: {flags}\nbugs\t\t:\n")
-    assert [question(info) for question in QUESTIONS] == answers
+def test_a_cpu_has_avx512_where_the_kernel_names_all_of_it(flags, has_it, cpu_info):
+    assert cpu.has_avx512(cpu_info(INTEL, flags)) is has_it
 
 
-@pytest.mark.parametrize(("vendor", "is_intel"), [("GenuineIntel", True), ("AuthenticAMD", False)])
-def test_a_cpus_maker_is_known(vendor, is_intel, tmp_path):
-    info = tmp_path / "cpuinfo"
-    info.write_text(f"processor\t: 0\nvendor_id\t: {vendor}\nmodel name\t: Xeon\n")
-    assert cpu.is_intel(info) is is_intel
+@pytest.mark.parametrize(
+    ("vendor", "flags", "gains"),
+    [
+        (AMD, "fpu avx2 avx512f avx512_bf16", True),
+        (AMD, "fpu avx2 avx512f avx512_vnni", False),
+        (AMD, "fpu avx512_bf16x", False),
+        (INTEL, "fpu avx2 amx_bf16 amx_tile amx_int8", True),
+        (INTEL, "fpu avx2 avx512f avx512_bf16 amx_bf16 amx_tile", True),
+        (INTEL, "fpu avx2 avx512f avx512_bf16 avx512_fp16", False),
+        (INTEL, "fpu avx2", False),
+    ],
+)
+def test_bfloat16_is_faster_by_amx_and_by_amds_avx512(vendor, flags, gains, cpu_info):
+    assert cpu.gains_by_bf16(cpu_info(vendor, flags)) is gains
 
 
-@pytest.mark.parametrize("question", [*QUESTIONS, cpu.is_intel])
+@pytest.mark.parametrize(("vendor", "is_intel"), [(INTEL, True), (AMD, False)])
+def test_a_cpus_maker_is_known(vendor, is_intel, cpu_info):
+    assert cpu.is_intel(cpu_info(vendor)) is is_intel
+
+
+@pytest.mark.parametrize("question", [cpu.gains_by_bf16, cpu.has_avx512, cpu.is_intel])
 def test_a_system_that_does_not_say_has_none(question, tmp_path):
     assert question(tmp_path / "missing") is False
 

@@ -119,14 +119,14 @@ def test_lbfgs_is_torchs(pairs_in_one_array, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "can", "onednn"),
     [
-        ({}, ["has_avx512", "multiplies_bf16"], False),
+        ({}, ["has_avx512", "gains_by_bf16"], False),
         ({"fast": True}, [], False),
         ({"fast": True}, ["has_avx512"], True),
         ({"fast": True, "dtype": "float64"}, ["has_avx512"], False),
         ({"precision": "bf16"}, [], True),
-        ({"precision": "auto"}, ["multiplies_bf16"], True),
+        ({"precision": "auto"}, ["gains_by_bf16"], True),
         ({"precision": "auto"}, ["has_avx512"], False),
-        ({"precision": "auto", "dtype": "float64"}, ["multiplies_bf16"], False),
+        ({"precision": "auto", "dtype": "float64"}, ["gains_by_bf16"], False),
     ],
 )
 def test_onednn_is_for_bfloat16_and_for_fast_steps_by_avx512(settings, can, onednn, monkeypatch):
@@ -136,7 +136,7 @@ def test_onednn_is_for_bfloat16_and_for_fast_steps_by_avx512(settings, can, oned
 import os, nst_tf
 from nst_spec import cpu
 from nst_spec.backend import Settings
-for what in ("has_avx512", "multiplies_bf16"):
+for what in ("has_avx512", "gains_by_bf16"):
     setattr(cpu, what, lambda what=what: what in {can})
 nst_tf.prepare(Settings(**{settings}))
 with nst_tf.importing():
@@ -172,7 +172,7 @@ def test_what_the_environment_says_of_onednn_stands(monkeypatch):
 )
 def test_auto_is_bfloat16_where_the_cpu_and_onednn_multiply_it(onednn, native, expected, monkeypatch):
     monkeypatch.setattr(backend, "has_onednn", lambda: onednn)
-    monkeypatch.setattr(cpu, "multiplies_bf16", lambda: native)
+    monkeypatch.setattr(cpu, "gains_by_bf16", lambda: native)
     assert backends.load("tf", device="cpu", precision="auto").precision == expected
 
 
