@@ -23,9 +23,9 @@ _onednn = False
 def prepare(settings: Settings) -> None:
     """Choose oneDNN or Eigen, before TensorFlow is imported; after that, or where ONEDNN is set, this changes nothing.
 
-    Only oneDNN has the CPU itself multiply bfloat16 numbers. Its float32 convolutions are the fastest where there is AVX-512;
-    without, the largest of them are plain loops: minutes for one pass at 1024 px. They are three times less exact than
-    Eigen's (relu5_4 of VGG19: 2.4e-6 against 7.5e-7), more than the parity of the frameworks allows.
+    Only oneDNN has the CPU itself multiply bfloat16 numbers. Its float32 convolutions are the fastest where there is
+    AVX-512; without, the largest of them are plain loops: minutes for one pass at 1024 px. They are three times less
+    exact than Eigen's (relu5_4 of VGG19: 2.4e-6 against 7.5e-7), more than the parity of the frameworks allows.
     """
     global _onednn
     automatic = settings.precision == AUTO and cpu.gains_by_bf16()
