@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nst_spec.errors import NstError, install, reason
+from nst_spec.files import in_utf8
 from nst_spec.messages import Say
 
 MODULE = ("-P", "-m", "nst")
@@ -61,4 +62,4 @@ def environment() -> dict[str, str]:
 
 def command(python: str, arguments: Sequence[str]) -> str:
     """Return the command as a person types it."""
-    return shlex.join(["nst", *arguments] if python == sys.executable else [python, *MODULE, *arguments])
+    return in_utf8(shlex.join(["nst", *arguments] if python == sys.executable else [python, *MODULE, *arguments]))

@@ -14,7 +14,6 @@ from nst_spec import generator, images, reference, run, tiles
 from nst_spec import recipe as recipes
 from nst_spec.backend import Backend, Evaluation, Image, Objective, Passes, Problem
 from nst_spec.errors import NstError
-from nst_spec.images.records import in_utf8
 from nst_spec.recipe import Pooling, Recipe
 from nst_spec.run import Inputs, Progress
 
@@ -69,7 +68,7 @@ def record(
     header = Header(
         environment=environment(backend, version),
         recipe=recipes.as_record(recipe),
-        **_encodable(inputs.record()),
+        **inputs.record(),
         pixels={name: images.sha256_of_pixels(arrays[name]) for name in PIXELS if name in arrays},
         content_size=stage.canvas_size,
         style_size=stage.style_size,
@@ -118,12 +117,6 @@ class _Moving(_Around):
     def objective(self, problem: Problem, tile: tiles.Tile | None = None) -> Objective:
         moved = dataclasses.replace(problem, content=self._disturb(0, problem.content))
         return self._backend.objective(moved, tile)
-
-
-def _encodable(named: Any) -> Any:
-    if isinstance(named, dict):
-        return {key: _encodable(value) for key, value in named.items()}
-    return in_utf8(named) if isinstance(named, str) else named
 
 
 def _blend(problem: Problem, inputs: Inputs, seed: int) -> Array:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and their names."""
 
 import contextlib
 import os
@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nst_spec.errors import NstError, reason
+
+
+def in_utf8(text: str) -> str:
+    """Return text with escapes for what has no UTF-8: bytes of a file's name that are none, surrogates in Python."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def check_folder(path: Path) -> None:

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from nst_spec import vgg19
 from nst_spec.errors import NstError, not_accepted, reason
+from nst_spec.files import in_utf8
 from nst_spec.losses import CONTENT_FACTORS, GRAM_DIVISORS, STYLE_FACTORS, TV_FORMS
 from nst_spec.preprocessing import SPACES, affine
 from nst_spec.sizes import RESIZE_RULES, STYLE_RULES
@@ -310,7 +311,7 @@ def load(recipe: str | Path, *, based_on_by: tuple[Path, ...] = ()) -> Recipe:
     base = _base(data.pop("based_on", None), (*based_on_by, path.resolve()))
     stated = dict(by_key(data))
     adapted = {weights: _unstated(settings, stated) for weights, settings in base.get("adapted", {}).items()}
-    own = {"name": path.stem, "adapted": adapted} | ({"source": f"based on {base['name']}"} if base else {})
+    own = {"name": in_utf8(path.stem), "adapted": adapted} | ({"source": f"based on {base['name']}"} if base else {})
     whole = _merged(base | own, data)
     try:
         return from_dict(whole, origin=path.name)
@@ -537,7 +538,7 @@ def as_record(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe as JSON has it, files by their names alone: a record tells nobody's folders."""
     resolved = recipe.model_dump(mode="json")
     for section, key in ((resolved["init"], "file"), (resolved, "weights")):
-        section[key] = section[key] and Path(section[key]).name
+        section[key] = section[key] and in_utf8(Path(section[key]).name)
     return resolved
 
 

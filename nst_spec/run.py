@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nst_spec import generator, images, preprocessing, sizes, vgg19
 from nst_spec.backend import Backend, Descent, Image, Losses, Problem
 from nst_spec.errors import NstError
+from nst_spec.files import in_utf8
 from nst_spec.frugal import OUT_OF_MEMORY, FrugalDescent, OutOfMemoryError
 from nst_spec.memory import Plan
 from nst_spec.messages import Say, to_nobody
@@ -37,12 +38,14 @@ class Inputs:
         """Return names and hashes of weights and pictures, never folders."""
         pictures = {"content": self.content, "style": self.style, "start": self.start}
         weights = {
-            "name": Path(self.weights.name).name,
+            "name": in_utf8(Path(self.weights.name).name),
             "sha256": self.weights.sha256,
             "preprocessing": self.preprocessing,
         }
         named = {
-            role: {"name": picture.name, "sha256": picture.sha256} for role, picture in pictures.items() if picture
+            role: {"name": in_utf8(picture.name), "sha256": picture.sha256}
+            for role, picture in pictures.items()
+            if picture
         }
         return {"weights": weights, "inputs": named}
 

@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image, TiffImagePlugin
 
 from nst_spec.errors import NstError, reason
+from nst_spec.files import in_utf8
 from nst_spec.images.reading import decoding
 
 RECORD_KEY = "nst"
@@ -19,11 +20,6 @@ record beside a picture: cameras and photo services put JSON of their own there.
 def sidecar(path: Path) -> Path:
     """Return the name of the file beside a picture that holds its record."""
     return path.with_name(path.name + ".json")
-
-
-def in_utf8(text: str) -> str:
-    """Return text with escapes for what has no UTF-8: bytes of a file's name that are none, surrogates in Python."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def to_json(record: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from compare import launch
 from compare.diff import Result
 from nst_spec import backend as backends
 from tests.conftest import takes_both
@@ -236,12 +237,22 @@ def test_json_is_json_whatever_the_output_can_encode(nst, photo, painting, narro
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
 def test_a_name_that_is_no_utf8(nst, photo, painting, narrow_file):
     Path("caf\udce9.png").write_bytes(photo.read_bytes())
-    options = ["--weights", narrow_file, *TINY, "--no-run", "--backend", "reference"]
+    Path("r\udce9cipe.toml").write_text('based_on = "default"\n')
+    options = ["--recipe", "r\udce9cipe.toml", "--weights", narrow_file, *TINY, "--no-run", "--backend", "reference"]
     for output in ("a.safetensors", "b.safetensors"):
-        assert nst("trace", "caf\udce9.png", painting, "-o", output, *options)[0] == 0
-    code, out, err = nst("diff", "a.safetensors", "b.safetensors")
+        code, _, err = nst("trace", "caf\udce9.png", painting, "-o", output, *options)
+        assert code == 0, err
+    code, out, err = nst("diff", "a.safetensors", "b.safetensors", "--report", "page")
     assert code == 0, err
-    assert r"caf\udce9.png" in out
+    for name in (r"caf\udce9.png", r"r\udce9cipe"):
+        assert name in out
+        assert name in Path("page/report.html").read_text("utf-8")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_command_with_a_name_that_is_no_utf8_is_shown():
+    shown = launch.command(sys.executable, ["compare", "caf\udce9.png"])
+    assert shown.encode("utf-8").decode() == r"nst compare 'caf\udce9.png'"
 
 
 def test_a_fault_in_one_side_fails_and_is_named(nst, photo, painting, narrow_file, backend_name, tmp_path):
