@@ -7,9 +7,10 @@ private matter. A new backend is one folder and one entry point in the group `ns
 import importlib
 import importlib.util
 import math
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, Protocol, cast, get_args
 
@@ -378,9 +379,8 @@ def load(name: str | None = None, **settings: Any) -> Backend:
     for what, accepted in choices.items():
         if getattr(asked, what) not in accepted:
             raise not_accepted(what, getattr(asked, what), accepted)
-    is_whole = isinstance(asked.threads, int) and not isinstance(asked.threads, bool)
-    if asked.threads is not None and not (is_whole and 1 <= asked.threads <= MOST_THREADS):
-        raise NstError(f"threads: expected 1 to {MOST_THREADS}, received {asked.threads!r}")
+    # A framework refuses NumPy's own numbers and truths.
+    asked = replace(asked, threads=_threads(asked.threads), deterministic=bool(asked.deterministic))
     tiles.checked(asked.tile)
     framework = _missing_framework(entries[name])
     if framework:
@@ -396,6 +396,18 @@ def load(name: str | None = None, **settings: Any) -> Backend:
         ) from error
     backend: Backend = module.Backend(asked)
     return backend
+
+
+def _threads(asked: Any) -> int | None:
+    if asked is None:
+        return None
+    try:
+        number = 0 if isinstance(asked, bool) else operator.index(asked)
+    except TypeError:
+        number = 0
+    if not 1 <= number <= MOST_THREADS:
+        raise NstError(f"threads: expected 1 to {MOST_THREADS}, received {asked!r}")
+    return number
 
 
 def choose_precision(requested: str, device: str, dtype: str, gains_by_bf16: Callable[[str], bool]) -> Precision:

@@ -93,6 +93,15 @@ def test_an_unknown_keyword_is_a_type_error(quick, photo, painting):
         nst.stylize(photo, painting, thread=1, **quick)
 
 
+def test_numpys_own_numbers_are_numbers(quick, photo, painting, framework):
+    loaded = backends.load(framework, deterministic=np.False_)
+    threads = np.int64(loaded.switches()["threads"])
+    numbers = {"threads": threads, "deterministic": np.False_, "steps": np.int32(2), "size": np.uint8(32)}
+    result = nst.stylize(photo, painting, **quick | numbers | {"backend": framework, "strength": np.float32(0.5)})
+    assert result.record["backend"]["switches"] == loaded.switches()
+    assert len(result.losses) == 2
+
+
 @pytest.mark.parametrize(
     ("option", "refused", "message"),
     [
