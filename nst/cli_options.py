@@ -249,7 +249,15 @@ def as_typed(given: Mapping[str, Any]) -> list[str]:
 def _settings(value: Any) -> Iterable[str]:
     if not isinstance(value, Mapping):
         return [value] if isinstance(value, str) else map(str, value or ())
-    return [f"{key}={item if isinstance(item, str) else json.dumps(item)}" for key, item in value.items()]
+    return [f"{key}={_toml(item)}" for key, item in value.items() if item is not None]
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(str(key))} = {_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def keywords(given: dict[str, Any], *, quiet: bool = False) -> dict[str, Any]:

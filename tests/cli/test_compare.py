@@ -365,10 +365,12 @@ def test_pytest_has_a_fixture(photo, painting, narrow_file, nst_compare, framewo
         no_run=True,
         all_recipes=False,
         guard=False,
-        set={"tv.weight": 3, "alpha": 2},
+        set={"tv.weight": 3, "style.taps": {"relu1_1": 1, "relu2_1": 0.5}, "source": "5", "alpha": None},
     )
     assert result.ok
-    assert "--no-guard --set tv.weight=3 --set alpha=2" in result.commands[0]
+    assert {layer.layer for layer in result.comparisons[0].layers if layer.gram} == {"relu1_1", "relu2_1"}
+    typed = ["--no-guard", "--set", "tv.weight=3", "--set", 'style.taps={"relu1_1" = 1, "relu2_1" = 0.5}']
+    assert shlex.join([*typed, "--set", 'source="5"']) in result.commands[0]
     with pytest.raises(pytest.fail.Exception, match=r"could not run: .* recipe: received 'none'"):
         nst_compare(photo, painting, recipe="none")
 
