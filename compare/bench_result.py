@@ -20,7 +20,7 @@ TILED_PIECES = ("step", "untiled", "matrix")
 """What is timed in every round of a case in tiles; `untiled` is missing where the image does not fit into memory."""
 PROFILE_PIECES = ("bare", "losses", "evaluate", "update", "upload", "download")
 """What is timed in every round of a profile."""
-OF_A_RUN = frozenset({"scales", "result", "carry", "guard", "optimizer.scaling"})
+OF_A_RUN = frozenset({"scales", "result", "carry", "colours", "guard", "optimizer.scaling"})
 """What a recipe says of a run's steps together, and of how far one goes; it takes as long whatever that says."""
 
 Values = Sequence[float] | NDArray[np.float64]

@@ -56,6 +56,7 @@ RECIPE_OPTIONS = (
     Option("lr", "optimizer.lr", float, "Learning rate."),
     Option("clamp", "clamp", str, "When pixels are made valid."),
     Option("result", "result", str, "The image that is taken."),
+    Option("colours", "colours", str, "Whose colours the picture has."),
     Option("guard", "guard", bool, "Go back to the best image when the loss explodes."),
 )
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nst_spec import generator, images, preprocessing, sizes, vgg19
+from nst_spec import colours, generator, images, preprocessing, sizes, vgg19
 from nst_spec.backend import Backend, Descent, Image, Losses, Problem
 from nst_spec.errors import NstError
 from nst_spec.files import in_utf8
@@ -250,9 +250,10 @@ def run(
                 step = len(history)
                 work_done += math.prod(stage.canvas_size)
                 at = (step, steps, number, len(stages), *stage.content_size)
-                progress = Progress(*at, losses, work_done / work, partial(_shown, descent, stage))
+                shown = partial(_shown, descent, stage, recipe, inputs)
+                progress = Progress(*at, losses, work_done / work, shown)
                 asked = on_step and on_step(progress)
-                del progress  # it holds on to the descent
+                del progress, shown  # which hold on to the descent
                 if asked and step < steps:
                     stopped = ON_REQUEST
                     break
@@ -280,7 +281,7 @@ def run(
             break
     assert image is not None
     # A run that stopped at a coarse scale still gives a picture of the size that was asked for.
-    image = _carried(image, recipe, inputs, stages[-1]).astype(backend.dtype)
+    image = _coloured(_carried(image, recipe, inputs, stages[-1]), recipe, inputs).astype(backend.dtype)
     return Outcome(image, tuple(history), stopped, used)
 
 
@@ -297,8 +298,18 @@ def _carried(image: Image, recipe: Recipe, inputs: Inputs, stage: Stage) -> Imag
     return carried if recipe.clamp == "none" else np.clip(carried, 0.0, 1.0)
 
 
-def _shown(descent: Descent, stage: Stage) -> Image:
-    return stage.off_canvas(descent.image())
+def _coloured(image: Image, recipe: Recipe, inputs: Inputs) -> Image:
+    """Return a picture in the colours that the recipe wants it to have."""
+    if recipe.colours == "style":
+        return image
+    height, width = image.shape[:2]
+    content = images.fitted(inputs.content.pixels, width, height).astype(image.dtype)
+    coloured = colours.in_colours_of(content, image)
+    return coloured if recipe.clamp == "none" else np.clip(coloured, 0.0, 1.0)
+
+
+def _shown(descent: Descent, stage: Stage, recipe: Recipe, inputs: Inputs) -> Image:
+    return _coloured(stage.off_canvas(descent.image()), recipe, inputs)
 
 
 def descend(descent: Descent, recipe: Recipe, steps: int) -> Iterator[Losses]:

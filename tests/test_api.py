@@ -87,8 +87,8 @@ def test_settings_options_and_their_order(quick, photo, painting):
 
 
 def test_an_unknown_keyword_is_a_type_error(quick, photo, painting):
-    with pytest.raises(TypeError, match=r"'colour'; accepted: weights, settings, .*, size, .*, guard$"):
-        nst.stylize(photo, painting, colour="red", **quick)
+    with pytest.raises(TypeError, match=r"'shade'; accepted: weights, settings, .*, size, .*, guard$"):
+        nst.stylize(photo, painting, shade="red", **quick)
     with pytest.raises(TypeError, match=r"did you mean threads\?"):
         nst.stylize(photo, painting, thread=1, **quick)
 

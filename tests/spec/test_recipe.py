@@ -376,6 +376,7 @@ def test_a_setting_without_equals_is_refused():
         ("preprocessing", ("unit", "imagenet", "caffe", "caffe-256")),
         ("pooling.rounding", ("floor", "ceil")),
         ("carry", ("image", "change")),
+        ("colours", ("style", "content")),
         ("optimizer.kind", ("adam", "lbfgs", "sgd")),
         ("optimizer.lr", ()),
         ("style.taps", ()),

@@ -357,3 +357,25 @@ def test_the_bar_reaches_the_end_with_a_margin_too(inputs):
     chosen = quick("udacity2018", steps=2, **{"size.rule": "long-edge", "size.margin": 5})
     run.run(REFERENCE, chosen, inputs, lambda progress: seen.append((progress.work, progress.width, progress.height)))
     assert seen == [(0.5, 32, 24), (1.0, 32, 24)]
+
+
+@pytest.mark.parametrize("clamp", ["each-step", "none"])
+def test_a_picture_may_have_the_contents_colours(clamp, inputs):
+    shown = {"style": [], "content": []}
+    found = {}
+    for whose, pictures in shown.items():
+        chosen = quick(scales=[{"fraction": 0.7, "steps": 1}, {"fraction": 1.0, "steps": 2}], clamp=clamp)
+        chosen = recipe.override(chosen, {"colours": whose, "size.margin": 16, "init.kind": "noise"})
+        found[whose] = run.run(
+            REFERENCE, chosen, inputs, lambda progress, pictures=pictures: pictures.append(progress.image())
+        )
+    assert found["content"].losses == found["style"].losses
+    for painted, coloured in zip(
+        [*shown["style"], found["style"].image], [*shown["content"], found["content"].image], strict=True
+    ):
+        height, width = painted.shape[:2]
+        photo = images.fitted(inputs.content.pixels, width, height)
+        expected = photo + ((painted - photo) @ np.array([0.299, 0.587, 0.114]))[:, :, None]
+        inside = expected if clamp == "none" else np.clip(expected, 0, 1)
+        np.testing.assert_allclose(coloured, inside, atol=1e-12)
+        assert np.abs(coloured - painted).max() > 0.1
