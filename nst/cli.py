@@ -402,6 +402,7 @@ def info(picture: str, as_json: bool) -> None:
 @click.option("--style", help="Where the style image is now.")
 @click.option("--start", help="Where the image that the run started from is now.")
 @click.option("--weights", help="Where the weights are now, if they came from a file.")
+@click.option("--size", type=int, help="Another size than the recorded one, in pixels; all steps are taken.")
 @click.option("--backend", help="Another backend than the recorded one.")
 @click.option("--device", help="Another device than the recorded one.")
 @click.option("--precision", help="Another precision than the recorded one.")
@@ -418,7 +419,7 @@ def rerun(
     quiet: bool,
     **given: Any,
 ) -> None:
-    """Repeat the run that made a picture, from its record.
+    """Repeat the run that made a picture, from its record, or paint it in another size.
 
     The new picture is PICTURE-rerun, with PICTURE's own suffix, unless -o names another file.
     """
@@ -432,7 +433,7 @@ def rerun(
     options = {name: value for name, value in given.items() if value is not None}
     prepared, steps = prepare_again(path, say=say(quiet), warn=to_stderr, **options)
     result = _paint(prepared, output, path, bits=bits, force=force, save_every=save_every, quiet=quiet, steps=steps)
-    if otherwise := computed_otherwise(path, result.record):
+    if given["size"] is None and (otherwise := computed_otherwise(path, result.record)):
         to_stderr(f"details may differ from {path.name}, since it was computed otherwise: {otherwise}")
 
 

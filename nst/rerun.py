@@ -81,12 +81,14 @@ def prepare_again(
     style: str | None = None,
     start: str | None = None,
     weights: str | None = None,
+    size: int | None = None,
     backend: str | None = None,
     device: str | None = None,
     **options: Any,
 ) -> tuple[Prepared, int | None]:
     """Return the recorded run, ready to repeat, and the steps after which it is to stop, None where it stops by itself.
 
+    In another size it has as many steps as its recipe has there, and what memory made of it does not count.
     Inputs and a weight file are looked for by name beside the picture, in the current folder and among the examples,
     or where the caller says that they are now. `options` are as for nst.api.prepare.
 
@@ -102,9 +104,13 @@ def prepare_again(
     named = {"content": record.inputs.content, "style": record.inputs.style, "start": record.inputs.start}
     given = {"content": content, "style": style, "start": start}
     found = {role: _find(picture, role, entry, given[role]) for role, entry in named.items() if entry}
-    as_computed = record.backend.arithmetic | ({} if record.tile is None else {"tile": record.tile})
+    as_computed = record.backend.arithmetic
     settings: dict[str, Any] = {"init.file": found["start"]} if "start" in found else {}
-    if record.history is not None:
+    if size is not None:
+        settings["size.pixels"] = size
+    elif record.tile is not None:
+        as_computed |= {"tile": record.tile}
+    if size is None and record.history is not None:
         settings["optimizer.history"] = record.history
         options["warn"](
             f"{picture.name}: memory cut L-BFGS down to {record.history} pairs; it keeps no more here, at any scale"
@@ -127,8 +133,8 @@ def prepare_again(
         # A picture that came from memory is known by its pixels, whatever file they are in now.
         _check(role, named[role], image.name, image.sha256, images.sha256_of_pixels(image.pixels))
     # What its own numbers ended ends by itself again, and goes back to the same image.
-    goes_on = record.stopped is None or is_outside_cause(record.stopped)
-    return prepared, record.steps if goes_on else None
+    stops = size is None and (record.stopped is None or is_outside_cause(record.stopped))
+    return prepared, record.steps if stops else None
 
 
 def computed_otherwise(picture: Path, again: Mapping[str, Any]) -> str:

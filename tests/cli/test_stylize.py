@@ -356,6 +356,22 @@ def test_a_rerun_keeps_as_few_pairs_of_lbfgs_as_memory_left(nst, photo, painting
     assert images.read_record("out-rerun.png")["recipe"]["optimizer"]["history"] == 3
 
 
+def test_a_rerun_may_paint_another_size(nst, photo, painting, quick):
+    own = ["--set", "scales=[{fraction=1.0, steps=2, factor=0.5, smallest=32}]", "--lr", 0.03]
+    nst(photo, painting, "-o", "small.png", "--backend", "reference", *quick[:2], "--size", 32, *own)
+    small = images.read_record("small.png")
+    cut = {"tile": 64, "history": 3, "steps": 1, "stopped": "on request"}
+    images.write("small.png", pixels("small.png"), small | cut, force=True)
+    nst(photo, painting, "-o", "large.png", "--backend", "reference", *quick[:2], "--size", 64, *own)
+    moved = ["--content", photo, "--style", painting, "--weights", quick[1]]
+    code, _, err = nst("rerun", "small.png", *moved, "--size", 64, "-o", "again.png")
+    assert code == 0, err
+    np.testing.assert_array_equal(pixels("again.png"), pixels("large.png"))
+    again, large = (images.read_record(f"{name}.png") for name in ("again", "large"))
+    assert again["recipe"] == large["recipe"]
+    assert (again["steps"], again["stopped"]) == (4, None)
+
+
 def test_a_rerun_takes_the_file_that_it_was_among_those_of_its_name(nst, photo, painting, quick):
     nst(photo, painting, "-o", "out.png", "--backend", "reference", *quick)
     Path("elsewhere").mkdir()
