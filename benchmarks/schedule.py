@@ -53,7 +53,7 @@ def schedule_of(recipe: recipes.Recipe, finest: int | None = None) -> dict[str, 
 def curve(prepared: api.Prepared) -> Curve:
     """Run, and return the finest scale's losses with the time they were known at.
 
-    Raises SystemExit where the run stops before that scale.
+    Raises SystemExit where the run stops before that scale, or memory ends it.
     """
     found = []
     started = time.perf_counter()
@@ -65,6 +65,8 @@ def curve(prepared: api.Prepared) -> Curve:
     result = api.paint(prepared, on_step)
     if not found:
         raise SystemExit(f"recipe {prepared.recipe.name}: no step at the finest scale: {result.stopped}")
+    if result.stopped and run.is_outside_cause(result.stopped):
+        raise SystemExit(f"recipe {prepared.recipe.name}: {result.stopped}")
     return found
 
 

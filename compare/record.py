@@ -14,6 +14,7 @@ from nst_spec import generator, images, reference, run, tiles
 from nst_spec import recipe as recipes
 from nst_spec.backend import Backend, Evaluation, Image, Objective, Passes, Problem
 from nst_spec.errors import NstError
+from nst_spec.files import all_in_utf8
 from nst_spec.recipe import Pooling, Recipe
 from nst_spec.run import Inputs, Progress
 
@@ -67,8 +68,8 @@ def record(
     arrays |= _runs(backend, kept, recipe, inputs, every, nudges) if runs and recipe.steps else {}
     header = Header(
         environment=environment(backend, version),
-        recipe=recipes.as_record(recipe),
-        **inputs.record(),
+        recipe=all_in_utf8(recipes.as_record(recipe)),
+        **all_in_utf8(inputs.record()),
         pixels={name: images.sha256_of_pixels(arrays[name]) for name in PIXELS if name in arrays},
         content_size=stage.canvas_size,
         style_size=stage.style_size,
@@ -228,8 +229,10 @@ def _one_run(
         if progress.step % every == 0 or progress.step == progress.steps:
             arrays[f"image/{progress.step}"] = progress.image()
 
+    # Whose colours the picture has says nothing of the run, and would hide those that it painted.
+    painted = recipes.override(recipe, {"colours": "style"})
     try:
-        outcome = run.run(backend, recipe, inputs, keep, disturb)
+        outcome = run.run(backend, painted, inputs, keep, disturb)
     except run.NoPictureError:
         # What was judged before says where that begins.
         return arrays | {"loss": np.zeros(0)}

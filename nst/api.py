@@ -148,7 +148,7 @@ def prepare(
     `recipe`: a name (`nst recipes`), a TOML file, or a Recipe.
     `weights`: a weight set's name or file instead of the recipe's; `device`: auto, cpu, cuda or mps;
     `dtype`: float32 or float64; `precision`: how a float32 run multiplies in the network: fp32, tf32 (on a GPU that
-    has it), bf16, or auto, which is bf16 where the device multiplies it faster and fp32 elsewhere; `threads`: CPU
+    has it), bf16, or auto, which is bf16 where that is faster on the device and fp32 elsewhere; `threads`: CPU
     threads; `deterministic`: the same bits every time, on a GPU too; `fast`: round more where that is faster
     (TensorFlow's oneDNN only before TensorFlow is imported); `tile`: "auto" (computed in tiles where memory is short),
     "off", or the tiles' side in pixels; `offline`: never download; `allow_large`: accept images over 300 megapixels;

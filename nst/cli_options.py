@@ -253,8 +253,10 @@ def _settings(value: Any) -> Iterable[str]:
 
 
 def _toml(value: Any) -> str:
+    value = value.tolist() if hasattr(value, "tolist") else value  # NumPy's numbers and arrays
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(str(key))} = {_toml(item)}" for key, item in value.items()) + "}"
+        items = (f"{json.dumps(str(key))} = {_toml(item)}" for key, item in value.items() if item is not None)
+        return "{" + ", ".join(items) + "}"
     if isinstance(value, tuple | list):
         return f"[{', '.join(map(_toml, value))}]"
     return json.dumps(value, ensure_ascii=False, default=str)

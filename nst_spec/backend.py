@@ -29,8 +29,8 @@ DTYPES: tuple[DType, ...] = get_args(DType)
 Precision = Literal["fp32", "tf32", "bf16"]
 AUTO = "auto"
 PRECISIONS = (AUTO, *get_args(Precision))
-"""How a float32 run multiplies inside the network; AUTO is bf16 where the device is faster so, else fp32. With bf16
-the first convolution multiplies in float32, since an image has more digits than bfloat16, and what it gives is rounded
+"""How a float32 run multiplies inside the network; AUTO is bf16 where the device gains by it, else fp32. With bf16 the
+first convolution multiplies in float32, since an image has more digits than bfloat16, and what it gives is rounded
 as every other layer is. Losses and the image are always float32; Gram matrices and what L-BFGS multiplies are too,
 except with tf32 in TensorFlow, whose switch is for every product."""
 BF16_CAPABILITY = (8, 0)
@@ -322,7 +322,7 @@ class Configured:
         available: Iterable[str],
         gains_by_bf16: Callable[[str], bool] = lambda device: False,
     ) -> None:
-        """Take the settings; `gains_by_bf16` says of a device whether it multiplies so faster.
+        """Take the settings; `gains_by_bf16` says of a device whether it is faster in bf16.
 
         Raises NstError where none of the available devices can compute as asked.
         """
@@ -411,7 +411,7 @@ def _threads(asked: Any) -> int | None:
 
 
 def choose_precision(requested: str, device: str, dtype: str, gains_by_bf16: Callable[[str], bool]) -> Precision:
-    """Return the precision to use: the one requested, or for AUTO bf16 where the device multiplies it faster.
+    """Return the precision to use: the one requested, or for AUTO bf16 where the device gains by it.
 
     Raises NstError where the device cannot compute as it is asked to, naming what would do.
     """

@@ -44,10 +44,10 @@ def fact(name: str, cpu_info: Path = CPU_INFO) -> str | None:
 
 
 def gains_by_bf16(cpu_info: Path = CPU_INFO) -> bool:
-    """Return whether the CPU multiplies bfloat16 numbers faster; False where Linux' `cpu_info` does not say so.
+    """Return whether the CPU multiplies bfloat16 numbers faster than float32's; False where `cpu_info` does not say.
 
-    An Intel Xeon of the fifth generation does so by AMX alone, which a virtual machine may hide: by AVX-512 it takes
-    twice as long as for float32 numbers. An AMD EPYC's AVX-512 takes half as long.
+    An Intel Xeon of the fifth generation does so by AMX alone, which a virtual machine may hide: by AVX-512 a product
+    of matrices takes it twice as long as in float32. AMD's EPYCs take half as long by AVX-512.
     """
     flags = _flags(cpu_info)
     return AMX_BF16 in flags or (AVX512_BF16 in flags and not is_intel(cpu_info))

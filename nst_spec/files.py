@@ -6,7 +6,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from nst_spec.errors import NstError, reason
 
@@ -14,6 +14,17 @@ from nst_spec.errors import NstError, reason
 def in_utf8(text: str) -> str:
     """Return text with escapes for what has no UTF-8: bytes of a file's name that are none, surrogates in Python."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def all_in_utf8(data: dict[str, Any]) -> dict[str, Any]:
+    """Return data with all its texts in UTF-8, for what is written by others than `images.write`."""
+
+    def encoded(value: Any) -> Any:
+        if isinstance(value, dict):
+            return all_in_utf8(value)
+        return in_utf8(value) if isinstance(value, str) else value
+
+    return {key: encoded(value) for key, value in data.items()}
 
 
 def check_folder(path: Path) -> None:

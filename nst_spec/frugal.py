@@ -27,7 +27,7 @@ class FrugalDescent:
     def __init__(self, backend: Backend, problem: Problem, image: Image, *, say: Say, warn: Say) -> None:
         """Begin at an image; `say` is told how the problem is computed, `warn` when memory runs out.
 
-        Raises OutOfMemoryError where the smallest tiles are too large, as `evaluate` and `update` do.
+        Raises OutOfMemoryError where nothing smaller is left to try, as `evaluate` and `update` do.
         """
         self.backend, self.problem, self.say, self.warn = backend, problem, say, warn
         self.tile: int | None = None

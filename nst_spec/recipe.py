@@ -540,7 +540,7 @@ def as_record(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe as JSON has it, files by their names alone: a record tells nobody's folders."""
     resolved = recipe.model_dump(mode="json")
     for section, key in ((resolved["init"], "file"), (resolved, "weights")):
-        section[key] = section[key] and in_utf8(Path(section[key]).name)
+        section[key] = section[key] and Path(section[key]).name
     return resolved
 
 

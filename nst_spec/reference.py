@@ -194,6 +194,7 @@ class Descent:
 
     def __init__(self, objective: Objective, image: protocol.Image) -> None:
         self.objective = objective
+        self.to_image = objective.to_image
         self.variable = np.array(objective.to_space(np.asarray(image, np.float64)))
         self.optimize_by(objective.recipe.optimizer)
         self.box = preprocessing.box(objective.recipe.space)
@@ -236,11 +237,11 @@ class Descent:
 
     def image(self) -> protocol.Image:
         """Return the current image, unclipped."""
-        return np.array(self.objective.to_image(self.variable))
+        return np.array(self.to_image(self.variable))
 
     def kept(self) -> protocol.Image:
         """Return the remembered image, unclipped."""
-        return np.array(self.objective.to_image(self.best))
+        return np.array(self.to_image(self.best))
 
 
 def _energy(values: Array) -> float:

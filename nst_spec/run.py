@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from nst_spec import colours, generator, images, preprocessing, sizes, vgg19
 from nst_spec.backend import Backend, Descent, Image, Losses, Problem
 from nst_spec.errors import NstError
-from nst_spec.files import in_utf8
 from nst_spec.frugal import OUT_OF_MEMORY, FrugalDescent, OutOfMemoryError
 from nst_spec.memory import Plan
 from nst_spec.messages import Say, to_nobody
@@ -38,14 +37,12 @@ class Inputs:
         """Return names and hashes of weights and pictures, never folders."""
         pictures = {"content": self.content, "style": self.style, "start": self.start}
         weights = {
-            "name": in_utf8(Path(self.weights.name).name),
+            "name": Path(self.weights.name).name,
             "sha256": self.weights.sha256,
             "preprocessing": self.preprocessing,
         }
         named = {
-            role: {"name": in_utf8(picture.name), "sha256": picture.sha256}
-            for role, picture in pictures.items()
-            if picture
+            role: {"name": picture.name, "sha256": picture.sha256} for role, picture in pictures.items() if picture
         }
         return {"weights": weights, "inputs": named}
 
@@ -55,7 +52,8 @@ class Progress:
     """One step done: its number of all steps, its scale of all scales, the size, the losses before the update.
 
     `work` is the share of the whole run's work that is done, counted as steps times pixels. `image()` fetches the
-    image (H, W, 3), unclipped, as it is when it is called; to call it later, or to keep this, holds on to the scale.
+    picture (H, W, 3), unclipped, in the recipe's colours, as it is when it is called; to call it later, or to keep
+    this, holds on to the scale.
     """
 
     step: int
@@ -242,6 +240,7 @@ def run(
         start = start.astype(backend.dtype)
         start = disturb(len(history), start) if disturb else start
         steps_before = len(history)
+        descent: FrugalDescent | None = None
         try:
             descent = FrugalDescent(backend, problem, start, say=say, warn=warn)
             del start  # as large as the image, and of no use any more
@@ -262,27 +261,27 @@ def run(
         except OutOfMemoryError as trouble:
             if not history:
                 raise
-            stopped = f"{trouble}; this is the picture so far"
-            if len(history) == steps_before:
-                break  # the picture is still the coarser scale's
+            stopped = str(trouble)
         except NotFiniteError as trouble:
             stopped = f"{trouble} is not finite at step {len(history) + 1}; this is the last good image"
             if not history:
                 raise NoPictureError(f"no picture: {trouble} is not finite at the first step") from trouble
         except DivergedError:
             stopped = f"step {len(history) + 1} explodes again from the best image, which this is; try a smaller --lr"
-        image = descent.kept() if recipe.result == "best" else descent.image()
-        if not np.isfinite(image).all():
-            image, stopped = descent.kept(), f"step {len(history)} went out of range; this is the last good image"
-        image = stage.off_canvas(image)
-        used = descent.plan
-        del descent  # what comes next wants its memory
+        # Without a step the picture is still the coarser scale's.
+        if descent and len(history) > steps_before:
+            image = descent.kept() if recipe.result == "best" else descent.image()
+            if not np.isfinite(image).all():
+                image, stopped = descent.kept(), f"step {len(history)} went out of range; this is the last good image"
+            image = stage.off_canvas(image)
+            used = descent.plan
+        descent = None  # what comes next wants its memory
         if stopped:
             break
     assert image is not None
     # A run that stopped at a coarse scale still gives a picture of the size that was asked for.
-    image = _coloured(_carried(image, recipe, inputs, stages[-1]), recipe, inputs).astype(backend.dtype)
-    return Outcome(image, tuple(history), stopped, used)
+    image = _clamped(_coloured(_carried(image, recipe, inputs, stages[-1]), recipe, inputs), recipe)
+    return Outcome(image.astype(backend.dtype), tuple(history), stopped, used)
 
 
 def _carried(image: Image, recipe: Recipe, inputs: Inputs, stage: Stage) -> Image:
@@ -295,7 +294,11 @@ def _carried(image: Image, recipe: Recipe, inputs: Inputs, stage: Stage) -> Imag
     else:
         coarse, fine = (images.fitted(inputs.content.pixels, *size) for size in ((width, height), stage.content_size))
         carried = fine + images.resample(image - coarse, *stage.content_size)
-    return carried if recipe.clamp == "none" else np.clip(carried, 0.0, 1.0)
+    return _clamped(carried, recipe)
+
+
+def _clamped(image: Image, recipe: Recipe) -> Image:
+    return image if recipe.clamp == "none" else np.clip(image, 0.0, 1.0)
 
 
 def _coloured(image: Image, recipe: Recipe, inputs: Inputs) -> Image:
@@ -304,8 +307,7 @@ def _coloured(image: Image, recipe: Recipe, inputs: Inputs) -> Image:
         return image
     height, width = image.shape[:2]
     content = images.fitted(inputs.content.pixels, width, height).astype(image.dtype)
-    coloured = colours.in_colours_of(content, image)
-    return coloured if recipe.clamp == "none" else np.clip(coloured, 0.0, 1.0)
+    return colours.in_colours_of(content, image)
 
 
 def _shown(descent: Descent, stage: Stage, recipe: Recipe, inputs: Inputs) -> Image:
@@ -344,7 +346,12 @@ def descend(descent: Descent, recipe: Recipe, steps: int) -> Iterator[Losses]:
                 descent.keep()
                 returned = False
             lowest = min(lowest, losses.total)
-            descent.update()
+            try:
+                descent.update()
+            except OutOfMemoryError:
+                if recipe.result == "best":
+                    yield losses  # the image that they are of has been kept, and counts
+                raise
         yield losses
 
 

@@ -189,6 +189,7 @@ class Descent:
 
     def __init__(self, objective: Objective, image: protocol.Image) -> None:
         self.objective = objective
+        self.to_image = objective.to_image  # which outlives it, where memory runs out for the next
         low, high = preprocessing.box(objective.recipe.space)
         with tf.device(objective.device):
             self.current = tf.Variable(objective.variable(image))
@@ -236,11 +237,11 @@ class Descent:
 
     def image(self) -> protocol.Image:
         """Return the current image, unclipped."""
-        return to_neutral(self.objective.to_image(self.current.value()))
+        return to_neutral(self.to_image(self.current.value()))
 
     def kept(self) -> protocol.Image:
         """Return the remembered image, unclipped."""
-        return to_neutral(self.objective.to_image(self.best.value()))
+        return to_neutral(self.to_image(self.best.value()))
 
 
 def to_neutral(tensor: tf.Tensor) -> NDArray:

@@ -201,6 +201,7 @@ class Descent:
 
     def __init__(self, objective: Objective, image: protocol.Image) -> None:
         self.objective = objective
+        self.to_image = objective.to_image  # which outlives it, where memory runs out for the next
         self.current = objective.variable(image)
         self.best = self.current.clone()
         low, high = preprocessing.box(objective.recipe.space)
@@ -243,11 +244,11 @@ class Descent:
 
     def image(self) -> protocol.Image:
         """Return the current image, unclipped."""
-        return to_neutral(self.objective.to_image(self.current))
+        return to_neutral(self.to_image(self.current))
 
     def kept(self) -> protocol.Image:
         """Return the remembered image, unclipped."""
-        return to_neutral(self.objective.to_image(self.best))
+        return to_neutral(self.to_image(self.best))
 
 
 def to_neutral(tensor: Tensor) -> NDArray:

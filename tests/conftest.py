@@ -39,7 +39,7 @@ os.environ.update(launch.environment())
 NARROW = tuple(width // 8 for width in vgg19.WIDTHS)
 
 
-def native_precision(backend_name):
+def automatic_precision(backend_name):
     """What `auto` is on this CPU: TensorFlow, which has no oneDNN in these tests, gains nothing by bfloat16."""
     return "bf16" if cpu.gains_by_bf16() and backend_name != "tf" else "fp32"
 

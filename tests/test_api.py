@@ -20,7 +20,7 @@ from nst.options import RECIPE_OPTIONS
 from nst_spec import backend as backends
 from nst_spec import heap, images, reference, weight_files, weights
 from nst_spec.images import reading
-from tests.conftest import native_precision, smooth_image, to_uint8
+from tests.conftest import automatic_precision, smooth_image, to_uint8
 
 
 @pytest.fixture
@@ -421,7 +421,7 @@ def test_a_run_that_starts_from_an_image_of_another_aspect_says_so(quick, photo,
 def test_painting_multiplies_as_the_machine_does_best_and_judging_exactly(quick, photo, painting, backend_name):
     options = quick | {"backend": backend_name, "steps": 1, "device": "cpu"}
     painted = nst.stylize(photo, painting, **options).record["backend"]
-    assert painted["precision"] == native_precision(backend_name)
+    assert painted["precision"] == automatic_precision(backend_name)
     assert nst.stylize(photo, painting, precision="fp32", **options).record["backend"]["precision"] == "fp32"
     judged = nst.api.evaluate(photo, painting, **options).record["backend"]
     assert judged["precision"] == "fp32"

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -365,11 +366,11 @@ def test_pytest_has_a_fixture(photo, painting, narrow_file, nst_compare, framewo
         no_run=True,
         all_recipes=False,
         guard=False,
-        set={"tv.weight": 3, "style.taps": {"relu1_1": 1, "relu2_1": 0.5}, "source": "5", "alpha": None},
+        set={"tv.weight": np.float32(3), "style.taps": {"relu1_1": 1, "relu2_1": 0.5}, "source": "5", "alpha": None},
     )
     assert result.ok
     assert {layer.layer for layer in result.comparisons[0].layers if layer.gram} == {"relu1_1", "relu2_1"}
-    typed = ["--no-guard", "--set", "tv.weight=3", "--set", 'style.taps={"relu1_1" = 1, "relu2_1" = 0.5}']
+    typed = ["--no-guard", "--set", "tv.weight=3.0", "--set", 'style.taps={"relu1_1" = 1, "relu2_1" = 0.5}']
     assert shlex.join([*typed, "--set", 'source="5"']) in result.commands[0]
     with pytest.raises(pytest.fail.Exception, match=r"could not run: .* recipe: received 'none'"):
         nst_compare(photo, painting, recipe="none")

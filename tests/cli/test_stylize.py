@@ -356,6 +356,29 @@ def test_a_rerun_keeps_as_few_pairs_of_lbfgs_as_memory_left(nst, photo, painting
     assert images.read_record("out-rerun.png")["recipe"]["optimizer"]["history"] == 3
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_rerun_finds_an_input_whose_name_is_no_utf8(nst, photo, painting, quick):
+    Path("caf\udce9.png").write_bytes(photo.read_bytes())
+    assert nst("caf\udce9.png", painting, "-o", "out.png", "--backend", "reference", *quick)[0] == 0
+    code, _, err = nst("rerun", "out.png", "--style", painting, *quick[:2])
+    assert code == 0, err
+    np.testing.assert_array_equal(pixels("out-rerun.png"), pixels("out.png"))
+
+
+def test_the_photos_colours_can_be_kept_and_are_in_a_rerun(nst, photo, painting, quick, backend_name):
+    options = ["--colours", "content", "--save-every", 3, "--backend", backend_name, *quick]
+    assert nst(photo, painting, "-o", "out.png", *options)[0] == 0
+    content = np.asarray(Image.open(photo).convert("RGB").resize((32, 24), Image.Resampling.BICUBIC)) / 255.0
+    for name in ("out.png", "out-0003.png"):
+        painted = pixels(name)
+        inside = ((painted > 0.01) & (painted < 0.99)).all(axis=2)
+        for one, other in ((0, 2), (1, 2)):  # differences of channels are colour alone
+            difference = (painted[..., one] - painted[..., other]) - (content[..., one] - content[..., other])
+            assert np.abs(difference[inside]).max() < 0.02
+    assert nst("rerun", "out.png", "--content", photo, "--style", painting, "--weights", quick[1])[0] == 0
+    np.testing.assert_array_equal(pixels("out-rerun.png"), pixels("out.png"))
+
+
 def test_a_rerun_may_paint_another_size(nst, photo, painting, quick):
     own = ["--set", "scales=[{fraction=1.0, steps=2, factor=0.5, smallest=32}]", "--lr", 0.03]
     nst(photo, painting, "-o", "small.png", "--backend", "reference", *quick[:2], "--size", 32, *own)

@@ -62,6 +62,13 @@ def test_every_step_is_moved_in_its_own_way(traced):
         assert 0.4 < np.mean(one == other) < 0.6
 
 
+def test_colours_hide_nothing_of_the_run(traced):
+    painted, coloured = (traced(colours=whose) for whose in ("style", "content"))
+    assert coloured.header.recipe["colours"] == "content"
+    for name in ("run/result", "run/image/3", "nudged/1/image/3"):
+        np.testing.assert_array_equal(coloured.arrays[name], painted.arrays[name])
+
+
 @pytest.mark.parametrize("done", [0, 2])
 def test_a_run_for_which_memory_is_too_short_is_an_error_and_no_shorter_run(done, traced, monkeypatch):
     original, calls = run.FrugalDescent.evaluate, []

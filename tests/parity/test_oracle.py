@@ -10,7 +10,7 @@ from nst_spec import generator, recipe, reference, vgg19, weights
 from nst_spec.errors import NstError
 from nst_spec.images import Picture
 from nst_spec.run import Inputs
-from tests.conftest import make_problem, native_precision, relative, smooth_image
+from tests.conftest import automatic_precision, make_problem, relative, smooth_image
 
 FLOAT64 = 1e-11
 
@@ -226,14 +226,14 @@ def test_a_precision_that_cannot_be_is_refused(settings, message, backend_name):
         backends.load(backend_name, **settings)
 
 
-def test_auto_is_what_the_machine_multiplies_natively_and_only_in_float32(backend_name):
+def test_auto_is_what_is_fastest_on_the_machine_and_only_in_float32(backend_name):
     found = backends.load(backend_name, device="cpu", precision="auto")
-    assert found.precision == native_precision(backend_name)
+    assert found.precision == automatic_precision(backend_name)
     assert backends.load(backend_name, device="cpu", precision="auto", dtype="float64").precision == "fp32"
 
 
 @pytest.mark.parametrize(
-    ("requested", "dtype", "native", "chosen"),
+    ("requested", "dtype", "gains", "chosen"),
     [
         ("auto", "float32", True, "bf16"),
         ("auto", "float32", False, "fp32"),
@@ -242,8 +242,8 @@ def test_auto_is_what_the_machine_multiplies_natively_and_only_in_float32(backen
         ("bf16", "float32", False, "bf16"),
     ],
 )
-def test_the_precision_follows_the_hardware_only_if_that_was_asked_for(requested, dtype, native, chosen):
-    assert backends.choose_precision(requested, "cpu", dtype, lambda device: native) == chosen
+def test_the_precision_follows_the_hardware_only_if_that_was_asked_for(requested, dtype, gains, chosen):
+    assert backends.choose_precision(requested, "cpu", dtype, lambda device: gains) == chosen
 
 
 def test_a_bfloat16_run_reads_the_image_with_all_its_digits(backend_name, device, narrow_weights):

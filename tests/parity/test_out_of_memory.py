@@ -219,12 +219,14 @@ def test_a_history_that_was_cleared_cannot_be_cut_down(backend_name, device, fai
 @pytest.mark.parametrize(
     ("optimizer", "failing_calls"), [("adam", [4]), ("lbfgs", [9, 10])], ids=["adam", "just cut down"]
 )
+@pytest.mark.parametrize("result", ["best", "last"])
 def test_without_a_history_to_cut_down_the_run_ends_with_the_picture_so_far(
-    optimizer, failing_calls, backend_name, device, failing, inputs, eager
+    result, optimizer, failing_calls, backend_name, device, failing, inputs, eager
 ):
-    chosen = quick(scales=[{"fraction": 1.0, "steps": 12}], **{"optimizer.kind": optimizer, "result": "last"})
+    chosen = quick(scales=[{"fraction": 1.0, "steps": 12}], **{"optimizer.kind": optimizer, "result": result})
     backend = backends.load(backend_name, device=device, dtype="float64")
-    done = failing_calls[0] - 1
+    # The image that a failed step began at has been judged already, and may be the best.
+    done = failing_calls[0] - (result == "last")
     expected = run.run(backend, chosen, inputs, lambda progress: progress.step == done)
     failing("update", lambda tile, call: call in failing_calls, errors(backend_name)[0])
     outcome = run.run(backend, chosen, inputs)
@@ -244,8 +246,29 @@ def test_steps_are_not_lost_where_the_smallest_tiles_are_too_large(
     failing("evaluate", lambda tile, call: call >= failing_call, errors(backend_name)[0])
     outcome = run.run(backend, chosen, inputs)
     assert outcome.stopped.startswith("out of memory in ")
-    assert outcome.stopped.endswith("; this is the picture so far")
     assert len(outcome.losses) == done
+    assert relative(outcome.image, expected.image) <= 1e-10
+
+
+def test_nor_where_smaller_tiles_cannot_be_made(backend_name, device, failing, inputs, monkeypatch, eager):
+    chosen = quick()
+    backend = backends.load(backend_name, device=device, dtype="float64", tile=256)
+    expected = run.run(backend, chosen, inputs, lambda progress: progress.step == 3)
+    failing("evaluate", lambda tile, call: call == 4, errors(backend_name)[0])
+    original = backend.objective
+
+    def objective(problem, tile=None):
+        made = original(problem, tile)
+        if tile is not None:
+            raise errors(backend_name)[0]
+        return made
+
+    monkeypatch.setattr(backend, "objective", objective)
+    heard = []
+    outcome = run.run(backend, chosen, inputs, warn=heard.append)
+    assert heard == [f"out of memory; going on from the last step in tiles of {tile} px" for tile in (128, 64)]
+    assert outcome.stopped.startswith("out of memory in tiles of 64 px")
+    assert len(outcome.losses) == 3
     assert relative(outcome.image, expected.image) <= 1e-10
 
 

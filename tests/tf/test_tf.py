@@ -167,12 +167,12 @@ def test_what_the_environment_says_of_onednn_stands(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("onednn", "native", "expected"),
+    ("onednn", "gains", "expected"),
     [(True, True, "bf16"), (True, False, "fp32"), (False, True, "fp32"), (False, False, "fp32")],
 )
-def test_auto_is_bfloat16_where_the_cpu_and_onednn_multiply_it(onednn, native, expected, monkeypatch):
+def test_auto_is_bfloat16_where_the_cpu_gains_by_it_and_onednn_is_there(onednn, gains, expected, monkeypatch):
     monkeypatch.setattr(backend, "has_onednn", lambda: onednn)
-    monkeypatch.setattr(cpu, "gains_by_bf16", lambda: native)
+    monkeypatch.setattr(cpu, "gains_by_bf16", lambda: gains)
     assert backends.load("tf", device="cpu", precision="auto").precision == expected
 
 
