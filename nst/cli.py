@@ -395,7 +395,7 @@ def info(picture: str, as_json: bool) -> None:
     click.echo(json.dumps(record, indent=2) if as_json else report.record_as_text(record))
 
 
-@cli.command()
+@cli.command(short_help="Repeat the run that made a picture.")
 @click.argument("picture")
 @output_options
 @click.option("--content", help="Where the content image is now.")
