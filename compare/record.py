@@ -14,7 +14,7 @@ from nst_spec import generator, images, reference, run, tiles
 from nst_spec import recipe as recipes
 from nst_spec.backend import Backend, Evaluation, Image, Objective, Passes, Problem
 from nst_spec.errors import NstError
-from nst_spec.files import all_in_utf8
+from nst_spec.files import in_utf8
 from nst_spec.recipe import Pooling, Recipe
 from nst_spec.run import Inputs, Progress
 
@@ -48,11 +48,13 @@ def record(
     last place before every step, and the content image with the one that starts there. `closer` is for a second look:
     the blend has other noise, and there are CLOSER_LOOK nudged runs, by one unit, by two, and so on.
 
-    Raises NstError when an image is too small.
+    Raises NstError when an image is too small, or memory too short for the run.
     """
+    # Whose colours the picture has says nothing of the run, and would hide those that it painted.
+    computed = recipes.override(recipe, {"colours": "style"})
     kept = cast(Backend, _Keeping(backend))
-    stage = run.stages_of(recipe, inputs.content, inputs.style)[-1]
-    problem = run.problem_at(stage, recipe, inputs, backend.dtype)
+    stage = run.stages_of(computed, inputs.content, inputs.style)[-1]
+    problem = run.problem_at(stage, computed, inputs, backend.dtype)
     nudges = CLOSER_LOOK if closer else 1
     # As many nudges, as many seeds: a second look judges another image.
     if image is None:
@@ -65,11 +67,11 @@ def record(
     arrays: dict[str, Array] = {"input/content": problem.content, "input/style": problem.style, "image": judged}
     arrays |= _layers(passes, recipe.pooling, whole=whole)
     arrays |= _judgement(evaluation, objective.passes(problem.content).outputs)
-    arrays |= _runs(backend, kept, recipe, inputs, every, nudges) if runs and recipe.steps else {}
+    arrays |= _runs(backend, kept, computed, inputs, every, nudges) if runs and recipe.steps else {}
     header = Header(
         environment=environment(backend, version),
-        recipe=all_in_utf8(recipes.as_record(recipe)),
-        **all_in_utf8(inputs.record()),
+        recipe=in_utf8(recipes.as_record(recipe)),
+        **in_utf8(inputs.record()),
         pixels={name: images.sha256_of_pixels(arrays[name]) for name in PIXELS if name in arrays},
         content_size=stage.canvas_size,
         style_size=stage.style_size,
@@ -229,10 +231,8 @@ def _one_run(
         if progress.step % every == 0 or progress.step == progress.steps:
             arrays[f"image/{progress.step}"] = progress.image()
 
-    # Whose colours the picture has says nothing of the run, and would hide those that it painted.
-    painted = recipes.override(recipe, {"colours": "style"})
     try:
-        outcome = run.run(backend, painted, inputs, keep, disturb)
+        outcome = run.run(backend, recipe, inputs, keep, disturb)
     except run.NoPictureError:
         # What was judged before says where that begins.
         return arrays | {"loss": np.zeros(0)}

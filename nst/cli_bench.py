@@ -180,7 +180,7 @@ def _case(recipe: str, weights: str, size: int, *, offline: bool, quiet: bool) -
     from compare.trace import Weights
     from nst_spec import recipe as recipes
     from nst_spec import weights as weight_sets
-    from nst_spec.files import all_in_utf8, in_utf8
+    from nst_spec.files import in_utf8
     from nst_spec.run import check_weights
 
     weight_sets.check_name(weights)
@@ -189,7 +189,7 @@ def _case(recipe: str, weights: str, size: int, *, offline: bool, quiet: bool) -
     check_weights(chosen, found)
     space = weight_sets.preprocessing_for(chosen.preprocessing, chosen.weights, found)
     named = Weights(name=in_utf8(Path(found.name).name), sha256=found.sha256, preprocessing=space)
-    return Case(chosen, found, space, size), Settings(recipe=all_in_utf8(recipes.as_record(chosen)), weights=named)
+    return Case(chosen, found, space, size), Settings(recipe=in_utf8(recipes.as_record(chosen)), weights=named)
 
 
 def _listed(option: str, given: str, accepted: Sequence[str] | None = None) -> list[str]:

@@ -104,13 +104,12 @@ def prepare_again(
     named = {"content": record.inputs.content, "style": record.inputs.style, "start": record.inputs.start}
     given = {"content": content, "style": style, "start": start}
     found = {role: _find(picture, role, entry, given[role]) for role, entry in named.items() if entry}
-    as_computed = record.backend.arithmetic
     settings: dict[str, Any] = {"init.file": found["start"]} if "start" in found else {}
     if size is not None:
         settings["size.pixels"] = size
-    elif record.tile is not None:
-        as_computed |= {"tile": record.tile}
-    if size is None and record.history is not None:
+        record = record.model_copy(update={"tile": None, "history": None})
+    as_computed = record.backend.arithmetic | ({} if record.tile is None else {"tile": record.tile})
+    if record.history is not None:
         settings["optimizer.history"] = record.history
         options["warn"](
             f"{picture.name}: memory cut L-BFGS down to {record.history} pairs; it keeps no more here, at any scale"

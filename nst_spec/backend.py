@@ -7,10 +7,9 @@ private matter. A new backend is one folder and one entry point in the group `ns
 import importlib
 import importlib.util
 import math
-import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, Protocol, cast, get_args
 
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from nst_spec import memory, tiles, vgg19, winograd
 from nst_spec.errors import NstError, install, not_accepted, reason
 from nst_spec.losses import Shape, total_loss
-from nst_spec.recipe import Optimizer, Recipe
+from nst_spec.recipe import Optimizer, Recipe, own
 from nst_spec.weights import WeightSet
 
 Image = NDArray[np.floating]
@@ -162,7 +161,10 @@ class AdaptableDescent(Descent, Protocol):
     """A descent that can go on in another way where memory has run out."""
 
     def judge_by(self, make: Callable[[], "Objective"]) -> None:
-        """Go on with another objective, made once this one's memory is free; image and optimiser's state stay."""
+        """Go on with another objective, made once this one's memory is free; image and optimiser's state stay.
+
+        Where it cannot be made, the images can still be had.
+        """
 
     def optimize_by(self, settings: Optimizer) -> None:
         """Go on with another optimiser, which begins anew."""
@@ -374,13 +376,14 @@ def load(name: str | None = None, **settings: Any) -> Backend:
     entries = _entry_points()
     if not isinstance(name, str) or name not in entries:
         raise not_accepted("backend", name, sorted(entries))
-    asked = Settings(**settings)
+    asked = Settings(**{name: own(value) for name, value in settings.items()})
     choices = {"device": DEVICES, "dtype": DTYPES, "precision": PRECISIONS}
     for what, accepted in choices.items():
         if getattr(asked, what) not in accepted:
             raise not_accepted(what, getattr(asked, what), accepted)
-    # A framework refuses NumPy's own numbers and truths.
-    asked = replace(asked, threads=_threads(asked.threads), deterministic=bool(asked.deterministic))
+    is_whole = isinstance(asked.threads, int) and not isinstance(asked.threads, bool)
+    if asked.threads is not None and not (is_whole and 1 <= asked.threads <= MOST_THREADS):
+        raise NstError(f"threads: expected 1 to {MOST_THREADS}, received {asked.threads!r}")
     tiles.checked(asked.tile)
     framework = _missing_framework(entries[name])
     if framework:
@@ -396,18 +399,6 @@ def load(name: str | None = None, **settings: Any) -> Backend:
         ) from error
     backend: Backend = module.Backend(asked)
     return backend
-
-
-def _threads(asked: Any) -> int | None:
-    if asked is None:
-        return None
-    try:
-        number = 0 if isinstance(asked, bool) else operator.index(asked)
-    except TypeError:
-        number = 0
-    if not 1 <= number <= MOST_THREADS:
-        raise NstError(f"threads: expected 1 to {MOST_THREADS}, received {asked!r}")
-    return number
 
 
 def choose_precision(requested: str, device: str, dtype: str, gains_by_bf16: Callable[[str], bool]) -> Precision:

@@ -6,25 +6,21 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, TypeVar, cast
 
 from nst_spec.errors import NstError, reason
 
-
-def in_utf8(text: str) -> str:
-    """Return text with escapes for what has no UTF-8: bytes of a file's name that are none, surrogates in Python."""
-    return text.encode("utf-8", "backslashreplace").decode()
+Data = TypeVar("Data")
 
 
-def all_in_utf8(data: dict[str, Any]) -> dict[str, Any]:
-    """Return data with all its texts in UTF-8, for what is written by others than `images.write`."""
+def in_utf8(data: Data) -> Data:
+    """Return text, or a dict with all its texts, with escapes for what has no UTF-8.
 
-    def encoded(value: Any) -> Any:
-        if isinstance(value, dict):
-            return all_in_utf8(value)
-        return in_utf8(value) if isinstance(value, str) else value
-
-    return {key: encoded(value) for key, value in data.items()}
+    Bytes of a file's name that are none are surrogates in Python.
+    """
+    if isinstance(data, dict):
+        return cast(Data, {key: in_utf8(value) for key, value in data.items()})
+    return cast(Data, data.encode("utf-8", "backslashreplace").decode()) if isinstance(data, str) else data
 
 
 def check_folder(path: Path) -> None:

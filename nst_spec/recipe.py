@@ -447,7 +447,7 @@ def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     Raises NstError naming the key and the accepted values.
     """
     data = recipe.model_dump()
-    settings = {str(key): _own(value) for key, value in settings.items()}
+    settings = {str(key): own(value) for key, value in settings.items()}
     steps, strength = settings.pop("steps", None), settings.pop("strength", None)
     for key, value in sorted(settings.items(), key=lambda item: item[0] != "optimizer.kind"):
         if key in ("content.taps", "style.taps"):
@@ -471,8 +471,8 @@ def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     return changed
 
 
-def _own(value: Any) -> Any:
-    # A copy, since the recipe keeps it; and a NumPy number as the Python number that it is.
+def own(value: Any) -> Any:
+    """Return a caller's value to keep: a copy, or of a NumPy number the Python number that it is."""
     return value.item() if isinstance(value, np.generic) else copy.deepcopy(value)
 
 

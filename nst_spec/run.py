@@ -249,10 +249,10 @@ def run(
                 step = len(history)
                 work_done += math.prod(stage.canvas_size)
                 at = (step, steps, number, len(stages), *stage.content_size)
-                shown = partial(_shown, descent, stage, recipe, inputs)
-                progress = Progress(*at, losses, work_done / work, shown)
-                asked = on_step and on_step(progress)
-                del progress, shown  # which hold on to the descent
+                # Nothing here may keep what holds on to the descent.
+                asked = on_step and on_step(
+                    Progress(*at, losses, work_done / work, partial(_shown, descent, stage, recipe, inputs))
+                )
                 if asked and step < steps:
                     stopped = ON_REQUEST
                     break
