@@ -79,6 +79,8 @@ class Backend(protocol.Configured):
     """TensorFlow on a device, in a precision; nst_spec.backend.Backend."""
 
     name = "tf"
+    xla = False
+    """Whether XLA compiles the last objective's passes through the network."""
 
     def __init__(self, settings: protocol.Settings) -> None:
         if keras.backend.backend() != "tensorflow":
@@ -100,10 +102,9 @@ class Backend(protocol.Configured):
         may_round = self.fast and not is_op_determinism_enabled()
         return may_round and (self.device, self.dtype) == ("cpu", "float32")
 
-    @property
-    def _xla(self) -> bool:
-        """Whether XLA compiles the network's passes, if the image is large enough for it to pay: oneDNN is faster."""
-        return self._may_round and self.precision == "fp32" and not self._onednn
+    def _gains_by_xla(self, pixels: int) -> bool:
+        """Return whether XLA may compile the network, and is faster for so many pixels: oneDNN always is."""
+        return self._may_round and self.precision == "fp32" and not self._onednn and pixels >= XLA_PIXELS
 
     @property
     def _onednn(self) -> bool:
@@ -135,24 +136,25 @@ class Backend(protocol.Configured):
             "tf32": tf.config.experimental.tensor_float_32_execution_enabled(),
             "deterministic": is_op_determinism_enabled(),
             "onednn": has_onednn(),
-            "xla": self._xla,
+            "xla": self.xla,
             "winograd": self.winograd,
         }
 
-    def _workspace(self, xla: bool) -> int:
-        if xla:
+    def _workspace(self) -> int:
+        if self.xla:
             return memory.XLA_WORKSPACE
         return memory.ONEDNN_WORKSPACE if self._onednn else memory.WORKSPACE
 
     def objective(self, problem: protocol.Problem, tile: tiles.Tile | None = None) -> Objective:
         """Return the problem with the network built and the targets computed."""
         memory.release(self.device)
-        xla = self._xla and problem.pixels >= XLA_PIXELS
+        self.xla = self._gains_by_xla(problem.pixels)
         self.winograd = self._may_round and self.gains_by_winograd(problem)
         free = memory.free(self.device)
-        plan = self.planned(problem, tile, free, self._workspace(xla))
-        if xla and plan.tile and plan.tile**2 < XLA_PIXELS:
-            xla, plan = False, self.planned(problem, tile, free, self._workspace(False))
+        plan = self.planned(problem, tile, free, self._workspace())
+        if self.xla and plan.tile and not self._gains_by_xla(plan.tile**2):
+            self.xla = False
+            plan = self.planned(problem, tile, free, self._workspace())
         problem = dataclasses.replace(problem, recipe=plan.adapted(problem.recipe))
         network_dtype = NETWORK_DTYPES.get(self.precision, self.dtype)
         if self.fast:
@@ -165,7 +167,7 @@ class Backend(protocol.Configured):
             dtype=self.dtype,
             network_dtype=network_dtype,
             device=TF_DEVICES[self.device],
-            xla=xla,
+            xla=self.xla,
             xla_tv=self.device == "cpu" and problem.pixels >= XLA_PIXELS,
             winograd=self.winograd,
         )
