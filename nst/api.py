@@ -17,12 +17,13 @@ from nst_spec import heap, images, run
 from nst_spec import recipe as recipes
 from nst_spec import weights as weight_sets
 from nst_spec.backend import Evaluation, Settings, finite_or_none
-from nst_spec.errors import NstError
+from nst_spec.errors import NstError, not_accepted
 from nst_spec.memory import Plan
 from nst_spec.messages import Say, to_stderr
 from nst_spec.recipe import Recipe
 from nst_spec.run import Inputs, OnStep, Progress
 from nst_spec.tiles import Tile
+from nst_spec.weights import SETS
 
 __all__ = ["Judgement", "NstError", "Prepared", "Progress", "Result", "evaluate", "paint", "prepare", "stylize"]
 
@@ -166,6 +167,9 @@ def prepare(
     set_weights = changes.pop("weights") if isinstance(changes.get("weights"), str) else None
     chosen_weights = weights or set_weights or base.weights
     weight_sets.check_name(chosen_weights)
+    for name in base.adapted:
+        if name not in SETS and not Path(name).suffix:  # a file of weights has one
+            raise not_accepted(f"recipe {base.name}: adapted", name, SETS)
     start_source = changes.get("init.file", base.init.file)
     if start_source is not None and "init.file" in changes:
         changes["init.file"] = str(start_source) if isinstance(start_source, str | Path) else IN_MEMORY

@@ -230,6 +230,8 @@ class Recipe(Part):
             raise ValueError("taps: expected at least one content or style tap, received none")
         if not self.scales:
             raise ValueError("scales: expected at least one, received none")
+        if (last := self.scales[-1].fraction) != 1:
+            raise ValueError(f"scales: expected the last one to have the fraction 1, the size itself, received {last}")
         if self.init.kind == "file" and self.init.file is None:
             raise ValueError("init.file: expected the path of an image, received nothing")
         for weights in self.adapted:

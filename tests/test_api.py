@@ -386,6 +386,20 @@ def test_an_exported_set_is_adapted_to_as_the_set_itself(photo, painting, tmp_pa
     assert losses[0] == losses[1] == losses[2]
 
 
+@pytest.mark.parametrize(
+    ("name", "outcome"),
+    [
+        ("embeded", pytest.raises(nst.NstError, match=r"mine: adapted: received 'embeded'; .*did you mean embedded")),
+        ("elsewhere.pth", contextlib.nullcontext()),
+    ],
+)
+def test_a_recipe_adapts_itself_to_sets_that_there_are_and_to_files(name, outcome, photo, painting, tmp_path):
+    mine = tmp_path / "mine.toml"
+    mine.write_text(f'based_on = "default"\n[adapted."{name}"]\nbeta = 9.0\n')
+    with outcome:
+        nst.evaluate(photo, painting, backend="reference", size=32, weights="embedded", recipe=mine)
+
+
 def test_a_program_may_have_no_stderr(quick, photo, painting, monkeypatch):
     monkeypatch.setattr("sys.stderr", None)
     result = nst.stylize(photo, painting, recipe="gatys2016", **quick | {"weights": "embedded"})

@@ -223,6 +223,7 @@ def test_another_optimizer_begins_with_its_own_defaults():
             r"scales.0: expected factor and smallest together",
         ),
         ({"scales": []}, r"scales: expected at least one, received none"),
+        ({"scales": [{"fraction": 0.5, "steps": 2}]}, r"scales: expected the last one to have the fraction 1, .* 0.5$"),
         ({"scales": [{"fraction": 1.0, "steps": 2, "factor": 0.95, "smallest": 9}]}, r"scales.0.factor: .*0.9"),
         ({"size.pixels": 30_000_000_000}, r"size.pixels: .*100000"),
         ({"init.seed": 2**64}, r"init.seed: .*less than 18446744073709551616"),
