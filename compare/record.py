@@ -74,7 +74,7 @@ def record(
         **in_utf8(inputs.record()),
         pixels={name: images.sha256_of_pixels(arrays[name]) for name in PIXELS if name in arrays},
         content_size=stage.canvas_size,
-        style_size=stage.style_size,
+        style_size=stage.style_sizes[0],
         shapes={layer: output.shape for layer, output in passes.outputs.items()},
     )
     return Trace(header, arrays)

@@ -1,7 +1,7 @@
 """The Python API: `stylize` makes a picture, `evaluate` judges one."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -123,7 +123,7 @@ class Prepared:
 
 def prepare(
     content: images.Source,
-    style: images.Source,
+    style: images.Source | Sequence[images.Source],
     backend: str | None = None,
     recipe: str | Path | Recipe = DEFAULT_RECIPE,
     *,
@@ -144,7 +144,8 @@ def prepare(
 ) -> Prepared:
     """Resolve everything that a run needs, the cheapest checks first.
 
-    `content`, `style`: what nst_spec.images.read takes: a path, a PIL image or an array.
+    `content`, `style`: what nst_spec.images.read takes: a path, a PIL image or an array; `style` also a list of these,
+    whose Gram matrices are blended.
     `backend`: "torch", "tf" or "reference"; None is torch if it is installed, else tf.
     `recipe`: a name (`nst recipes`), a TOML file, or a Recipe.
     `weights`: a weight set's name or file instead of the recipe's; `device`: auto, cpu, cuda or mps;
@@ -176,11 +177,14 @@ def prepare(
     # Whatever can be wrong is checked before weights are fetched; what they change comes after.
     resolved = recipes.override(base, changes)
     content_picture = images.read(content, allow_large=allow_large, warn=warn)
-    style_picture = images.read(style, allow_large=allow_large, warn=warn)
+    styles: Sequence[Any] = style if isinstance(style, list | tuple) else [style]
+    if not styles:
+        raise NstError("style: expected at least one image, received none")
+    style_pictures = [images.read(source, allow_large=allow_large, warn=warn) for source in styles]
     start = None
     if resolved.init.kind == "file" and start_source is not None:
         start = images.read(start_source, allow_large=allow_large, warn=warn)
-    finest = run.stages_of(resolved, content_picture, style_picture)[-1]
+    finest = run.stages_of(resolved, content_picture, *style_pictures)[-1]
     if start:
         _warn_of_stretching(start, finest, warn)
     loaded_backend = backends.load(
@@ -203,19 +207,20 @@ def prepare(
         warn(reason)
     run.check_weights(resolved, weight_set)
     space = weight_sets.preprocessing_for(resolved.preprocessing, resolved.weights, weight_set, warn=warn)
-    inputs = Inputs(content_picture, style_picture, weight_set, space, start)
+    first, *others = style_pictures
+    inputs = Inputs(content_picture, first, weight_set, space, start, tuple(others))
     return Prepared(loaded_backend, resolved, inputs, say, warn)
 
 
 def stylize(
     content: images.Source,
-    style: images.Source,
+    style: images.Source | Sequence[images.Source],
     backend: str | None = None,
     recipe: str | Path | Recipe = DEFAULT_RECIPE,
     on_step: OnStep | None = None,
     **overrides: Any,
 ) -> Result:
-    """Paint the content image in the style of the style image.
+    """Paint the content image in the style of the style image, or of several.
 
     `on_step` is called with a Progress after every step; the run ends if it returns True. Everything else is as for
     `nst.api.prepare`, but that `precision` is auto and `fast` True if not given.
@@ -253,7 +258,7 @@ def _as_computed(plan: Plan) -> dict[str, Any]:
 
 def evaluate(
     content: images.Source,
-    style: images.Source,
+    style: images.Source | Sequence[images.Source],
     image: images.Source | None = None,
     backend: str | None = None,
     recipe: str | Path | Recipe = DEFAULT_RECIPE,
@@ -270,7 +275,7 @@ def evaluate(
     reading = {name: overrides[name] for name in ("allow_large", "warn") if name in overrides}
     picture = None if image is None else images.read(image, **reading)
     prepared = prepare(content, style, backend, recipe, **overrides)
-    finest = run.stages_of(prepared.recipe, prepared.inputs.content, prepared.inputs.style)[-1]
+    finest = run.stages_of(prepared.recipe, prepared.inputs.content, *prepared.inputs.styles)[-1]
     # No step is taken, so no memory is wanted for an optimiser.
     stepless = recipes.override(prepared.recipe, {"steps": 0})
     problem = run.problem_at(finest, stepless, prepared.inputs, prepared.backend.dtype)

@@ -103,7 +103,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "sho
 def cli(debug: bool) -> None:
     """Neural style transfer with PyTorch or TensorFlow.
 
-    nst CONTENT STYLE [-o OUT]  paints the photo CONTENT in the style of the painting STYLE.
+    nst CONTENT STYLE [-o OUT]  paints the photo CONTENT in the style of the painting STYLE, or of several.
     All its options: nst stylize --help.
     """
     del debug
@@ -127,7 +127,7 @@ def _save(result: "Result", output: Path, bits: int, force: bool) -> None:
 
 @cli.command(MAIN_JOB)
 @click.argument("content")
-@click.argument("style")
+@click.argument("style", nargs=-1, required=True)
 @output_options
 @backend_option
 @machine_options
@@ -135,7 +135,7 @@ def _save(result: "Result", output: Path, bits: int, force: bool) -> None:
 @recipe_options
 def stylize_command(
     content: str,
-    style: str,
+    style: tuple[str, ...],
     output: Path | None,
     bits: int | None,
     force: bool,
@@ -143,7 +143,7 @@ def stylize_command(
     quiet: bool,
     **given: Any,
 ) -> None:
-    """Paint CONTENT in the style of STYLE.
+    """Paint CONTENT in the style of STYLE, or of several together.
 
     The picture is CONTENT-STYLE.png unless -o names another file. Settings that are not given are the recipe's own: nst
     recipes show default.
@@ -152,7 +152,7 @@ def stylize_command(
     from nst_spec import images
 
     bits = bits or DEFAULT_BITS
-    output = output or Path(f"{Path(content).stem}-{Path(style).stem}.png")
+    output = output or Path("-".join(Path(name).stem for name in (content, *style)) + ".png")
     images.check_writable(output, bits=bits, force=force)
     prepared = prepare(content, style, **{**PAINTING, **keywords(given, quiet=quiet)})
     _paint(prepared, output, given["recipe"], bits=bits, force=force, save_every=save_every, quiet=quiet)
@@ -179,7 +179,7 @@ def _paint(
     from nst_spec.run import ON_REQUEST, stages_of
 
     exempt_from_collection()
-    finest = stages_of(prepared.recipe, prepared.inputs.content, prepared.inputs.style)[-1]
+    finest = stages_of(prepared.recipe, prepared.inputs.content, *prepared.inputs.styles)[-1]
     images.check_fits(output, *finest.content_size, force=force)
     saver = Saver(output, save_every, prepared, to_stderr, bits=bits, force=force)
     inputs = [source, *files_of(prepared.inputs)]
@@ -244,7 +244,7 @@ DEMO = {"size.pixels": 384}
 
 @cli.command(short_help="Print every loss term of an image, and its gradient.")
 @click.argument("content")
-@click.argument("style")
+@click.argument("style", nargs=-1, required=True)
 @click.option("--image", help="The image to judge; the recipe's initial image if not given.")
 @json_option
 @click.option("--save-arrays", type=click.Path(path_type=Path), metavar="F.npz", help="Grams, targets and gradient.")
@@ -254,7 +254,13 @@ DEMO = {"size.pixels": 384}
 @tile_option
 @recipe_options
 def evaluate(
-    content: str, style: str, image: str | None, as_json: bool, save_arrays: Path | None, force: bool, **given: Any
+    content: str,
+    style: tuple[str, ...],
+    image: str | None,
+    as_json: bool,
+    save_arrays: Path | None,
+    force: bool,
+    **given: Any,
 ) -> None:
     """Print every loss term of an image, and the gradient, before any step."""
     from nst import api, report
@@ -399,7 +405,7 @@ def info(picture: str, as_json: bool) -> None:
 @click.argument("picture")
 @output_options
 @click.option("--content", help="Where the content image is now.")
-@click.option("--style", help="Where the style image is now.")
+@click.option("--style", multiple=True, help="Where the style image is now; of several, each in its order.")
 @click.option("--start", help="Where the image that the run started from is now.")
 @click.option("--weights", help="Where the weights are now, if they came from a file.")
 @click.option("--size", type=int, help="Another size than the recorded one, in pixels; all steps are taken.")

@@ -194,7 +194,7 @@ def check_kept(output: Path, inputs: Iterable[str | Path | None]) -> None:
 
 def files_of(inputs: "Inputs") -> list[Path]:
     """Return the files that a run's pictures and weights came from, as far as they did."""
-    pictures = (inputs.content, inputs.style, inputs.start)
+    pictures = (inputs.content, *inputs.styles, inputs.start)
     return [picture.path for picture in pictures if picture and picture.path] + [Path(inputs.weights.name)]
 
 

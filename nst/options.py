@@ -42,6 +42,7 @@ RECIPE_OPTIONS = (
     Option("tv", "tv.form", str, "Form of the total variation."),
     Option("content_taps", "content.taps", str, "Content taps, for example relu4_2 or relu3_2=0.5,relu4_2."),
     Option("style_taps", "style.taps", str, "Style taps, likewise."),
+    Option("style_blend", "style.blend", str, "How much each of several style images counts, for example 2,1."),
     Option("content_term", "content.term", str, "Form of the content term."),
     Option("style_term", "style.term", str, "Form of the style term."),
     Option("gram", "style.gram", str, "Divisor of the Gram matrices."),

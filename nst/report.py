@@ -104,12 +104,12 @@ def _lines(values: Mapping[str, Any]) -> list[str]:
 
 
 def _plain(value: Any) -> str:
+    if value is None or value in ((), [], {}):
+        return "-"
     if isinstance(value, dict):
         return ", ".join(f"{key}={_plain(item)}" for key, item in value.items() if item is not None)
     if isinstance(value, list | tuple):
         return "; ".join(map(_plain, value))
-    if value is None:
-        return "-"
     if isinstance(value, float):
         return f"{value:g}" if float(f"{value:g}") == value else repr(value)
     return str(value).lower() if isinstance(value, bool) else str(value)

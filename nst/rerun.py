@@ -1,6 +1,6 @@
 """Repeating a run from the record that its picture carries."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,6 +58,12 @@ class Inputs(BaseModel):
     content: Named
     style: Named
     start: Named | None = None
+    more_styles: list[Named] = []
+
+    @property
+    def styles(self) -> list[Named]:
+        """Every style image."""
+        return [self.style, *self.more_styles]
 
 
 class Record(BaseModel):
@@ -78,7 +84,7 @@ def prepare_again(
     picture: Path,
     *,
     content: str | None = None,
-    style: str | None = None,
+    style: Sequence[str] = (),
     start: str | None = None,
     weights: str | None = None,
     size: int | None = None,
@@ -101,10 +107,15 @@ def prepare_again(
             f"{picture.name} was saved on the way to another picture; rerun that one, with --save-every {record.steps}"
         )
     recipe = recipes.from_dict(record.recipe, origin=picture.name)
-    named = {"content": record.inputs.content, "style": record.inputs.style, "start": record.inputs.start}
-    given = {"content": content, "style": style, "start": start}
-    found = {role: _find(picture, role, entry, given[role]) for role, entry in named.items() if entry}
-    settings: dict[str, Any] = {"init.file": found["start"]} if "start" in found else {}
+    inputs = record.inputs
+    if style and len(style) != len(inputs.styles):
+        raise NstError(f"--style: expected {len(inputs.styles)}, one for each style image, received {len(style)}")
+    content_found = _find(picture, "content", inputs.content, content)
+    now: Sequence[str | None] = style or [None] * len(inputs.styles)
+    styles_found = [_find(picture, "style", *one) for one in zip(inputs.styles, now, strict=True)]
+    settings: dict[str, Any] = {}
+    if inputs.start:
+        settings["init.file"] = _find(picture, "start", inputs.start, start)
     if size is not None:
         settings["size.pixels"] = size
         record = record.model_copy(update={"tile": None, "history": None})
@@ -116,8 +127,8 @@ def prepare_again(
         )
     weights = weights or (record.weights.name if record.weights.name in SETS else None)
     prepared = api.prepare(
-        found["content"],
-        found["style"],
+        content_found,
+        styles_found,
         backend or record.backend.name,
         recipe,
         weights=weights or str(_find(picture, "weights", record.weights, None)),
@@ -127,10 +138,12 @@ def prepare_again(
     )
     weight_set = prepared.inputs.weights
     _check("weights", record.weights, Path(weight_set.name).name, weight_set.sha256)
-    for role in found:
-        image = getattr(prepared.inputs, role)
-        # A picture that came from memory is known by its pixels, whatever file they are in now.
-        _check(role, named[role], image.name, image.sha256, images.sha256_of_pixels(image.pixels))
+    named = [("content", inputs.content), *(("style", entry) for entry in inputs.styles), ("start", inputs.start)]
+    taken = (prepared.inputs.content, *prepared.inputs.styles, prepared.inputs.start)
+    for (role, entry), image in zip(named, taken, strict=True):
+        if entry and image:
+            # A picture that came from memory is known by its pixels, whatever file they are in now.
+            _check(role, entry, image.name, image.sha256, images.sha256_of_pixels(image.pixels))
     # What its own numbers ended ends by itself again, and goes back to the same image.
     stops = size is None and (record.stopped is None or is_outside_cause(record.stopped))
     return prepared, record.steps if stops else None
@@ -176,8 +189,8 @@ def _is(role: str, place: Path, entry: Named) -> bool:
         return False
 
 
-def _check(role: str, entry: Named | None, name: str, *received: str) -> None:
-    if entry and entry.sha256 not in received:
+def _check(role: str, entry: Named, name: str, *received: str) -> None:
+    if entry.sha256 not in received:
         raise NstError(
             f"{_what(role)} {entry.name}: expected the recorded SHA-256 {entry.sha256}, received {name} with "
             f"{received[0]}; {_way_on(role)}"

@@ -42,13 +42,22 @@ MOST_THREADS = 4096
 
 @dataclass(frozen=True)
 class Problem:
-    """What is minimised: a recipe, the network's weights and input space, and both images at the scale's size."""
+    """What is minimised: a recipe, the network's weights and input space, and the images at the scale's size.
+
+    `more_styles` are the style images after the first.
+    """
 
     recipe: Recipe
     weights: WeightSet
     preprocessing: str
     content: Image
     style: Image
+    more_styles: tuple[Image, ...] = ()
+
+    @property
+    def styles(self) -> tuple[Image, ...]:
+        """Every style image."""
+        return self.style, *self.more_styles
 
     @property
     def pixels(self) -> int:
@@ -356,7 +365,7 @@ class Configured:
             recipe,
             problem.weights.widths,
             problem.content.shape[:2],
-            problem.style.shape[:2],
+            [style.shape[:2] for style in problem.styles],
             np.dtype(self.dtype).itemsize,
             [problem.shape(tap, problem.content) for tap in recipe.content.taps],
             workspace,

@@ -62,8 +62,8 @@ class FrugalDescent:
             raise error
 
     def _choose_smaller_tiles(self, failed: Plan) -> None:
-        sides = (*self.problem.content.shape[:2], *self.problem.style.shape[:2])
-        side = failed.tile or max(sides)
+        images = (self.problem.content, *self.problem.styles)
+        side = failed.tile or max(side for image in images for side in image.shape[:2])
         smaller = None if self.backend.tile == "off" else tiles.smaller(side)
         if smaller is None:
             ways = "--tile auto" if self.backend.tile == "off" else "--optimizer adam"

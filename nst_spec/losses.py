@@ -5,8 +5,9 @@ matrix's divisor, the factor before the sum of squares of the content term, and 
 the divisors and factors from here and do the sums of squares on native tensors.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +102,16 @@ def gram_pull_back(features: Array, divisor: float, gradient: Array) -> Array:
     """Return dL/dF (H, W, N) from dL/dG (N, N): `F (dL/dG + dL/dG^T) / divisor`."""
     flat = features.reshape(-1, features.shape[-1])
     return (flat @ (gradient + gradient.T) / divisor).reshape(features.shape)
+
+
+def blended(grams: Sequence[Any], shares: Sequence[float]) -> Any:
+    """Return the Gram matrix that several style images' together stand for: `sum_i share_i A_i`.
+
+    `grams` are those of one tap, (N, N), of NumPy's arrays or a backend's own, each with its own image's divisor;
+    `shares` sum to 1. neural-style, `-style_blend_weights`.
+    """
+    first, *others = (share * gram for gram, share in zip(grams, shares, strict=True))
+    return sum(others, first)
 
 
 def squared_error(values: Array, target: Array, factor: float) -> tuple[float, Array]:

@@ -40,19 +40,24 @@ GIBIBYTE = 2**30
 class Needs:
     """What decides how much memory a problem takes.
 
-    `image` and `style` are (height, width) in pixels, `content` the content features' shapes; `itemsize` is the bytes
-    of a number, `workspace` how many arrays as large as the network's largest layer the framework takes on the way,
-    `on_gpu` whether a GPU computes it.
+    `image` is (height, width) in pixels, and so is each of `styles`; `content` the content features' shapes; `itemsize`
+    is the bytes of a number, `workspace` how many arrays as large as the network's largest layer the framework takes on
+    the way, `on_gpu` whether a GPU computes it.
     """
 
     recipe: Recipe
     widths: Sequence[int]
     image: tuple[int, int]
-    style: tuple[int, int]
+    styles: Sequence[tuple[int, int]]
     itemsize: int
     content: Sequence[Shape]
     workspace: int
     on_gpu: bool = False
+
+    @property
+    def images(self) -> tuple[tuple[int, int], ...]:
+        """The (height, width) of every image that the network is to see."""
+        return self.image, *self.styles
 
     def network(self, height: int, width: int) -> int:
         """Return the bytes for both passes of the network over an image of height x width pixels.
@@ -72,9 +77,9 @@ class Needs:
         return self.widths[0] * height * width
 
     def tile(self, side: int) -> int:
-        """Return the bytes for both passes over the largest tile of either image."""
+        """Return the bytes for both passes over the largest tile of any image."""
         wide = side + 2 * tiles.margin(self.recipe.taps)
-        return max(self.network(min(height, wide), min(width, wide)) for height, width in (self.image, self.style))
+        return max(self.network(min(height, wide), min(width, wide)) for height, width in self.images)
 
     def tiled(self, side: int) -> int:
         """Return the bytes for both passes over the largest tile, and for the content features that are kept."""
@@ -83,13 +88,12 @@ class Needs:
     @property
     def whole(self) -> int:
         """The bytes for both passes over a whole image, and for the content features."""
-        return max(self.network(*self.image), self.network(*self.style)) + self.kept
+        return max(self.network(*size) for size in self.images) + self.kept
 
     @property
     def is_indexable(self) -> bool:
         """Whether no layer of a whole image has more numbers than fast kernels count."""
-        largest = max(self.largest(*self.image), self.largest(*self.style))
-        return not self.on_gpu or largest < INDEXABLE
+        return not self.on_gpu or max(self.largest(*size) for size in self.images) < INDEXABLE
 
     @property
     def kept(self) -> int:

@@ -4,6 +4,7 @@
 """
 
 import copy
+import math
 import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -112,11 +113,34 @@ class Content(Part):
 
 
 class Style(Part):
-    """The style term: Gram divisor and form (losses.py), and the weight of each tap."""
+    """The style term: Gram divisor and form (losses.py), and the weight of each tap.
+
+    `blend` is how much each of several style images counts beside the others; they count alike if it is empty.
+    """
 
     gram: Annotated[str, _one_of(GRAM_DIVISORS)]
     term: Annotated[str, _one_of(STYLE_FACTORS)]
     taps: dict[str, NotNegative]
+    blend: tuple[NotNegative, ...] = ()
+
+    @field_validator("blend", mode="before")
+    @classmethod
+    def _blend_from_list(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("blend")
+    @classmethod
+    def _counts(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if value and not 0 < sum(value) < math.inf:
+            raise ValueError(f"expected a number above 0 among them, received {', '.join(map(str, value))}")
+        return value
+
+    def shares(self, images: int) -> tuple[float, ...]:
+        """Return what each of so many style images counts, 1 in all; raises NstError where `blend` is of others."""
+        blend = self.blend or (1.0,) * images
+        if len(blend) != images:
+            raise NstError(f"style.blend: expected a number for each style image ({images}), received {len(blend)}")
+        return tuple(weight / sum(blend) for weight in blend)
 
 
 class TotalVariation(Part):
@@ -131,7 +155,10 @@ INIT_KINDS = get_args(InitKind)
 
 
 class Init(Part):
-    """The image a run starts from; noise has mean zero and deviation `sigma` in the optimised pixel space."""
+    """The image a run starts from; noise has mean zero and deviation `sigma` in the optimised pixel space.
+
+    Of several style images, `style` is the first.
+    """
 
     kind: InitKind = "content"
     file: str | None = None
@@ -455,6 +482,8 @@ def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
         if key in ("content.taps", "style.taps"):
             weights = getattr(recipe, key.partition(".")[0]).taps
             _put(data, key, _chosen_taps(value, weights, recipe.stages), recipe.name)
+        elif key == "style.blend" and isinstance(value, str):
+            _put(data, key, _numbers(key, value), recipe.name)
         elif key == "optimizer.kind" and value != recipe.optimizer.kind:
             data["optimizer"] = {"kind": value}
         else:
@@ -583,6 +612,13 @@ def _chosen_taps(chosen: Any, weights: Mapping[str, float], stages: Mapping[str,
         except ValueError:
             raise NstError(f"tap {name}: expected a number after '=', received {weight!r}") from None
     return taps
+
+
+def _numbers(key: str, text: str) -> list[float]:
+    try:
+        return [float(item) for item in text.split(",")]
+    except ValueError:
+        raise NstError(f"{key}: expected numbers, for example 2,1; received {text!r}") from None
 
 
 def _shared_out(scales: tuple[Scale, ...], steps: Any) -> tuple[Scale, ...]:

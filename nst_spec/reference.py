@@ -121,7 +121,7 @@ class Objective:
         self.to_space = preprocessing.affine("unit", recipe.space)
         self.to_image = preprocessing.affine(recipe.space, "unit")
         content = self._forward(self.to_space(np.asarray(problem.content, np.float64)))
-        style = self._forward(self.to_space(np.asarray(problem.style, np.float64)))
+        styles = [self._forward(self.to_space(np.asarray(style, np.float64))) for style in problem.styles]
         image_positions = problem.content.shape[0] * problem.content.shape[1]
         self.shapes = {
             tap: losses.Shape(content[tap].shape[2], content[tap].shape[0] * content[tap].shape[1], image_positions)
@@ -129,7 +129,7 @@ class Objective:
         }
         self.content_targets = {tap: content[tap] for tap in recipe.content.taps}
         self.style_targets = {
-            tap: self._gram(style[tap], losses.Shape(self.shapes[tap].channels, style[tap][..., 0].size, 0))
+            tap: losses.blended([self._style_gram(style[tap]) for style in styles], recipe.style.shares(len(styles)))
             for tap in recipe.style.taps
         }
         self.content_factors = {
@@ -143,6 +143,10 @@ class Objective:
 
     def _forward(self, variable: Array) -> dict[str, Array]:
         return self.network.forward(self.to_network(variable))
+
+    def _style_gram(self, features: Array) -> Array:
+        height, width, channels = features.shape
+        return self._gram(features, losses.Shape(channels, height * width, 0))
 
     def _gram(self, features: Array, shape: losses.Shape) -> Array:
         return losses.gram(features, losses.gram_divisor(self.recipe.style.gram, shape))

@@ -22,9 +22,9 @@ from nst_spec.weights import WeightSet
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a run begins with: both pictures, the picture an `init.kind` of `file` starts from, and the weights.
+    """What a run begins with: content and style pictures, the one that `init.kind` of `file` starts from, the weights.
 
-    `preprocessing` is the pixel space that feeds the network.
+    `preprocessing` is the pixel space that feeds the network, `more_styles` the style pictures after the first.
     """
 
     content: images.Picture
@@ -32,6 +32,12 @@ class Inputs:
     weights: WeightSet
     preprocessing: str
     start: images.Picture | None = None
+    more_styles: tuple[images.Picture, ...] = ()
+
+    @property
+    def styles(self) -> tuple[images.Picture, ...]:
+        """Every style picture."""
+        return self.style, *self.more_styles
 
     def record(self) -> dict[str, Any]:
         """Return names and hashes of weights and pictures, never folders."""
@@ -41,10 +47,14 @@ class Inputs:
             "sha256": self.weights.sha256,
             "preprocessing": self.preprocessing,
         }
-        named = {
-            role: {"name": picture.name, "sha256": picture.sha256} for role, picture in pictures.items() if picture
-        }
+        named: dict[str, Any] = {role: _named(picture) for role, picture in pictures.items() if picture}
+        if self.more_styles:
+            named["more_styles"] = [_named(picture) for picture in self.more_styles]
         return {"weights": weights, "inputs": named}
+
+
+def _named(picture: images.Picture) -> dict[str, str]:
+    return {"name": picture.name, "sha256": picture.sha256}
 
 
 @dataclass(frozen=True)
@@ -107,11 +117,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Stage:
-    """One scale as it is run: its steps, the (width, height) of both images, and the margin around the first."""
+    """One scale as it is run: its steps, the (width, height) of all images, and the margin around the first."""
 
     steps: int
     content_size: sizes.Size
-    style_size: sizes.Size
+    style_sizes: tuple[sizes.Size, ...]
     margin: int = 0
 
     @property
@@ -130,35 +140,38 @@ class Stage:
         return image[self.margin : -self.margin, self.margin : -self.margin] if self.margin else image
 
 
-def stages_of(recipe: Recipe, content: images.Picture, style: images.Picture) -> tuple[Stage, ...]:
+def stages_of(recipe: Recipe, content: images.Picture, *styles: images.Picture) -> tuple[Stage, ...]:
     """Return the scales that are run, coarsest first.
 
     A scale at which an image would be too small for the deepest tap is passed over; the next one takes its steps. So
     is one without steps, unless it is the last, whose size the picture has.
 
-    Raises NstError naming the picture that is too small even at the last scale.
+    Raises NstError naming the picture that is too small even at the last scale, and where the recipe blends another
+    number of style images.
     """
+    recipe.style.shares(len(styles))
     stages = []
     schedule = recipe.schedule
     steps = 0
     for number, scale in enumerate(schedule, start=1):
         rule, pixels = recipe.size.rule, max(1, sizes.round_half_up(recipe.size.pixels * scale.fraction))
         content_size = sizes.resized(*_size(content), rule, pixels)
-        style_size = sizes.style_size(
-            *_size(style), content_size, rule, pixels, recipe.size.style_rule, recipe.size.style_scale
+        style_sizes = tuple(
+            sizes.style_size(*_size(p), content_size, rule, pixels, recipe.size.style_rule, recipe.size.style_scale)
+            for p in styles
         )
         steps += scale.steps
         last = number == len(schedule)
         try:
-            sizes.check_size(content.name, *content_size, recipe.taps)
-            sizes.check_size(style.name, *style_size, recipe.taps)
+            for picture, size in zip((content, *styles), (content_size, *style_sizes), strict=True):
+                sizes.check_size(picture.name, *size, recipe.taps)
         except NstError as error:
             if last:
-                own = ", ".join(f"{p.name} has {_size(p)[0]} x {_size(p)[1]} px" for p in (content, style))
+                own = ", ".join(f"{p.name} has {_size(p)[0]} x {_size(p)[1]} px" for p in (content, *styles))
                 raise NstError(f"{error}; a larger --size helps, or a squarer image ({own})") from error
             continue
         if steps or last:
-            stages.append(Stage(steps, content_size, style_size, recipe.size.margin))
+            stages.append(Stage(steps, content_size, style_sizes, recipe.size.margin))
         steps = 0
     return tuple(stages)
 
@@ -170,8 +183,11 @@ def problem_at(stage: Stage, recipe: Recipe, inputs: Inputs, dtype: str) -> Prob
     """
     check_weights(recipe, inputs.weights)
     content = stage.on_canvas(images.fitted(inputs.content.pixels, *stage.content_size)).astype(dtype)
-    style = images.fitted(inputs.style.pixels, *stage.style_size).astype(dtype)
-    return Problem(recipe, inputs.weights, inputs.preprocessing, content, style)
+    styles = [
+        images.fitted(style.pixels, *size).astype(dtype)
+        for style, size in zip(inputs.styles, stage.style_sizes, strict=True)
+    ]
+    return Problem(recipe, inputs.weights, inputs.preprocessing, content, styles[0], tuple(styles[1:]))
 
 
 def check_weights(recipe: Recipe, weights: WeightSet) -> None:
@@ -224,7 +240,7 @@ def run(
     image: Image | None = None
     stopped = None
     used = Plan()
-    stages = stages_of(recipe, inputs.content, inputs.style)
+    stages = stages_of(recipe, inputs.content, *inputs.styles)
     steps = sum(stage.steps for stage in stages)
     work = sum(stage.steps * math.prod(stage.canvas_size) for stage in stages)
     work_done = 0

@@ -1,11 +1,11 @@
 """How a problem's terms are made up, for backends with tensors of their own: what is matched, factors, their order."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from nst_spec.backend import Image, Problem
-from nst_spec.losses import content_factor, gram_divisor, style_factor
+from nst_spec.losses import blended, content_factor, gram_divisor, style_factor
 from nst_spec.recipe import Recipe
 
 Tensor = TypeVar("Tensor")
@@ -50,15 +50,17 @@ def content_targets(
 
 
 def style_targets(
-    problem: Problem, grams: Mapping[str, Tensor], energy: Callable[[Tensor], float]
+    problem: Problem, grams: Sequence[Mapping[str, Tensor]], energy: Callable[[Tensor], float]
 ) -> dict[str, StyleTarget[Tensor]]:
-    """Return the style targets by tap; `grams` are the style image's, `energy` the sum of a tensor's squares."""
+    """Return the style targets by tap; `grams` are each style image's, `energy` is the sum of a tensor's squares."""
     divisors = gram_divisors(problem, problem.content)
+    shares = problem.recipe.style.shares(len(grams))
     targets = {}
     for tap, weight in problem.recipe.style.taps.items():
         shape = problem.shape(tap, problem.content)
-        factor = style_factor(problem.recipe.style.term, shape, energy(grams[tap]))
-        targets[tap] = StyleTarget(grams[tap], divisors[tap], weight * factor)
+        target = blended([of_image[tap] for of_image in grams], shares)
+        factor = style_factor(problem.recipe.style.term, shape, energy(target))
+        targets[tap] = StyleTarget(target, divisors[tap], weight * factor)
     return targets
 
 

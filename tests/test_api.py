@@ -20,7 +20,7 @@ from nst.options import RECIPE_OPTIONS
 from nst_spec import backend as backends
 from nst_spec import heap, images, reference, weight_files, weights
 from nst_spec.images import reading
-from tests.conftest import automatic_precision, smooth_image, to_uint8
+from tests.conftest import automatic_precision, relative, smooth_image, to_uint8
 
 
 @pytest.fixture
@@ -39,6 +39,21 @@ def test_paths_pil_images_and_arrays_give_one_picture(quick, photo, painting):
     for result in results[1:]:
         np.testing.assert_array_equal(result.image, results[0].image)
     assert results[0].to_pil().size == (32, 24)
+
+
+def test_several_style_images_make_one_style(quick, photo, painting):
+    other = smooth_image(20, 30, 9)
+    alone = nst.stylize(photo, painting, **quick)
+    # Twice the same is the same, and what counts for nothing is not there; neither changes a bit.
+    for styles, blend in (([painting, Image.open(painting)], None), ((painting, other), (1, 0))):
+        np.testing.assert_array_equal(nst.stylize(photo, styles, style_blend=blend, **quick).image, alone.image)
+    both = [nst.stylize(photo, styles, **quick) for styles in ([painting, other], [other, painting])]
+    np.testing.assert_allclose(both[0].image, both[1].image, rtol=0, atol=1e-5)
+    assert relative(both[0].image, alone.image) > 0.01
+    with pytest.raises(nst.NstError, match=r"style.blend: expected a number for each style image \(1\), received 2"):
+        nst.stylize(photo, painting, style_blend="1,2", **quick)
+    with pytest.raises(nst.NstError, match="style: expected at least one image, received none"):
+        nst.stylize(photo, [], **quick)
 
 
 def test_a_notebook_shows_the_picture(quick, photo, painting):

@@ -27,6 +27,7 @@ def here(tmp_path, monkeypatch, photo, painting, narrow_file):
     monkeypatch.chdir(folder)
     shutil.copy(photo, "photo.jpg")
     shutil.copy(painting, "painting.jpg")
+    shutil.copy(painting, "other.jpg")
     shutil.copy(narrow_file, "narrow.safetensors")
     prepare = nst.api.prepare
 
@@ -56,6 +57,7 @@ def test_the_commands(here, capsys):
         "photo-painting.png",
         "out.jpg",
         "soft.png",
+        "two.png",
         "way.png",
         "nst-demo.png",
         "out-rerun.jpg",

@@ -151,7 +151,7 @@ def test_closed_streams_are_no_error(closed):
     ("arguments", "message"),
     [
         (["recipies"], "nst: no such command or photo: recipies (did you mean recipes?) (nst --help)\n"),
-        (["stylize", "photo.jpg"], "nst: Missing argument 'STYLE' (nst stylize --help)\n"),
+        (["stylize", "photo.jpg"], "nst: Missing argument 'STYLE...' (nst stylize --help)\n"),
         (["photo.jpg"], "nst: no such command or photo: photo.jpg (nst --help)\n"),
     ],
 )

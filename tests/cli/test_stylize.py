@@ -250,6 +250,24 @@ def test_a_rerun_repeats_the_picture(nst, photo, painting, quick, suffix):
     np.testing.assert_array_equal(pixels(f"out-rerun.{suffix}"), pixels(f"out.{suffix}"))
 
 
+def test_a_rerun_blends_the_same_style_images(nst, photo, painting, quick):
+    other = photo.with_name("other.png")
+    Image.fromarray(to_uint8(smooth_image(20, 30, 9))).save(other)
+    options = ["--backend", "reference", "--style-blend", "1,3", *quick]
+    assert nst(photo, painting, other, *options)[:2] == (0, "photo-painting-other.png\n")
+    recorded = json.loads(nst("info", "photo-painting-other.png", "--json")[1])
+    assert [one["name"] for one in recorded["inputs"]["more_styles"]] == ["other.png"]
+    assert recorded["recipe"]["style"]["blend"] == [1, 3]
+    moved = ["--content", photo, "--weights", quick[1], "-o", "again.png"]
+    code, _, err = nst("rerun", "photo-painting-other.png", *moved, "--style", painting)
+    assert (code, err) == (2, "nst: --style: expected 2, one for each style image, received 1\n")
+    code, _, err = nst("rerun", "photo-painting-other.png", *moved, "--style", other, "--style", painting)
+    assert code == 2
+    assert "style image painting.jpg: expected the recorded SHA-256" in err
+    assert nst("rerun", "photo-painting-other.png", *moved, "--style", painting, "--style", other)[0] == 0
+    np.testing.assert_array_equal(pixels("again.png"), pixels("photo-painting-other.png"))
+
+
 def test_a_rerun_keeps_what_was_asked_for_over_what_the_recipe_adapts(nst, photo, painting, backend_name):
     options = ["--backend", backend_name, "--weights", "random", "--size", 32, "--steps", 2, "--beta", 5]
     assert nst(photo, painting, "-o", "out.png", *options)[0] == 0
@@ -660,14 +678,15 @@ def test_the_demo_takes_settings(nst, narrow_file):
     np.testing.assert_array_equal(pixels("nst-demo-rerun.png"), pixels("nst-demo.png"))
 
 
-@pytest.mark.parametrize("which", ["content", "style", "init"])
+@pytest.mark.parametrize("which", ["content", "style", "other style", "init"])
 def test_an_input_is_never_replaced(nst, photo, painting, quick, which):
-    start = photo.with_name("start.png")
-    Image.open(painting).save(start)
-    target = {"content": photo, "style": painting, "init": start}[which]
+    start, other = (photo.with_name(name) for name in ("start.png", "other.png"))
+    for copy in (start, other):
+        Image.open(painting).save(copy)
+    target = {"content": photo, "style": painting, "other style": other, "init": start}[which]
     before = target.read_bytes()
     options = ["--backend", "reference", "--force", "--init", start]
-    code, _, err = nst(photo, painting, *quick, *options, "-o", target)
+    code, _, err = nst(photo, painting, other, *quick, *options, "-o", target)
     assert code == 2
     assert "is one of this command's own inputs" in err
     assert target.read_bytes() == before

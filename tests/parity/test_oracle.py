@@ -1,5 +1,7 @@
 """Both backends against the oracle: every size, pooling and tap, ties, and twenty steps of each optimiser."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -103,6 +105,24 @@ def test_terms_are_divided_by_the_sizes_of_the_content_image(term, backend, narr
         difference = expected.grams[tap] - expected.targets[tap]
         by_hand = weight * np.sum(difference**2) / (4 * 9 * (35 * 50) ** 2)
         assert received.losses.style_terms[tap] == pytest.approx(by_hand, rel=1e-10)
+
+
+@pytest.mark.parametrize("tile", ["off", 32])
+@pytest.mark.parametrize(("blend", "shares"), [((), (1 / 3, 1 / 3, 1 / 3)), ((3, 0, 1), (0.75, 0, 0.25))])
+def test_several_style_images_are_matched_by_a_blend_of_their_gram_matrices(
+    blend, shares, tile, backend_name, device, narrow_weights
+):
+    content, *styles, image = (smooth_image(35, side, seed) for seed, side in enumerate((50, 24, 64, 40, 50)))
+    one_by_one = [make_problem("gatys2016", narrow_weights, content, style) for style in styles]
+    problem = make_problem("gatys2016", narrow_weights, content, styles[0], **{"style.blend": list(blend)})
+    problem = dataclasses.replace(problem, more_styles=tuple(styles[1:]))
+    loaded = backends.load(backend_name, device=device, dtype="float64", tile=tile)
+    received, expected = (make(problem).evaluate(image) for make in (loaded.objective, reference.Objective))
+    check_agreement(received, expected, problem)
+    alone = [reference.Objective(one).evaluate(image).targets for one in one_by_one]
+    for tap in problem.recipe.style.taps:
+        by_hand = np.average([targets[tap] for targets in alone], axis=0, weights=shares)
+        assert relative(received.targets[tap], by_hand) <= FLOAT64, tap
 
 
 def test_the_gradient_by_the_networks_input_is_without_the_total_variation(backend, narrow_weights, eager):

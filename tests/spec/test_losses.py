@@ -19,6 +19,12 @@ def test_gram_by_hand(form, divisor):
     np.testing.assert_array_equal(losses.gram(FEATURES, divisor), RAW_GRAM / divisor)
 
 
+def test_a_blend_by_hand():
+    found = losses.blended([RAW_GRAM, np.eye(2), np.ones((2, 2))], (0.5, 0.25, 0.25))
+    np.testing.assert_array_equal(found, [[5.5, -0.25], [-0.25, 11.0]])
+    np.testing.assert_array_equal(losses.blended([RAW_GRAM], (1.0,)), RAW_GRAM)
+
+
 @pytest.mark.parametrize(
     ("form", "expected"),
     [

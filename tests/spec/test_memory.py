@@ -20,7 +20,7 @@ def needs(side, name="default", workspace=6, **changed):
         Shape(vgg19.WIDTHS[vgg19.block_of(tap) - 1], vgg19.map_side(tap, side, "floor") ** 2, side**2)
         for tap in chosen.content.taps
     ]
-    return memory.Needs(chosen, vgg19.WIDTHS, (side, side), (side, side), 4, content, workspace)
+    return memory.Needs(chosen, vgg19.WIDTHS, (side, side), [(side, side)], 4, content, workspace)
 
 
 def test_the_estimate_by_hand():
@@ -40,9 +40,11 @@ def test_the_estimate_by_hand():
 
 
 def test_a_style_image_larger_than_the_photo_takes_as_much_as_a_photo_of_its_size():
-    wanted = dataclasses.replace(needs(512), style=(4096, 4096))
+    wanted = dataclasses.replace(needs(512), styles=((4096, 4096),))
     assert wanted.whole == needs(4096).network(4096, 4096) + needs(512).kept
     assert wanted.tile(1024) == needs(4096).tile(1024)
+    second = dataclasses.replace(needs(512), styles=((512, 512), (4096, 4096)))
+    assert (second.whole, second.tile(1024)) == (wanted.whole, wanted.tile(1024))
 
 
 def test_an_image_that_fits_is_not_tiled():
@@ -78,7 +80,7 @@ def test_a_gpu_is_given_tiles_of_layers_that_32_bits_cannot_count(side, tiled):
     assert [reason.startswith(said) for reason in plan.reasons] == [True] * tiled
     assert memory.plan(wanted, "off", 1024 * GIB).tile is None
     assert memory.plan(needs(side), "auto", 1024 * GIB).tile is None
-    large_style = dataclasses.replace(needs(512), style=(side, side), on_gpu=True)
+    large_style = dataclasses.replace(needs(512), styles=((side, side),), on_gpu=True)
     assert large_style.is_indexable is not tiled
 
 
