@@ -182,8 +182,8 @@ def diff(a: Trace, b: Trace) -> Comparison:
         profile=profile,
         sides=(a.header.environment, header.environment),
         weights=f"{header.weights.name} ({header.weights.preprocessing})",
-        content=header.inputs["content"]["name"],
-        style=header.inputs["style"]["name"],
+        content=header.inputs.content.name,
+        style=", ".join(style.name for style in header.inputs.styles),
         content_size=header.picture_size,
         style_size=header.style_size,
         layers=layers,
@@ -238,7 +238,7 @@ def _facts(trace: Trace) -> dict[str, str]:
         "preprocessing": header.weights.preprocessing,
         "dtype": header.environment.dtype,
         "content size": header.content_size,
-        "style size": header.style_size,
+        "style size": ", ".join(map(str, header.style_sizes.values())),
     }
     return {fact: str(value) for fact, value in (recipe_facts(header.recipe) | facts | hashes).items()}
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compare import machine
-from compare.trace import Array, Environment, Header, Trace, sample
+from compare.trace import Array, Environment, Header, Trace, sample, style_arrays
 from nst_spec import generator, images, reference, run, tiles
 from nst_spec import recipe as recipes
 from nst_spec.backend import Backend, Evaluation, Image, Objective, Passes, Problem
@@ -18,8 +18,8 @@ from nst_spec.files import in_utf8
 from nst_spec.recipe import Pooling, Recipe
 from nst_spec.run import Inputs, Progress
 
-PIXELS = ("input/content", "input/style", "image", "run/image/0")
-"""What every backend is given."""
+START = "run/image/0"
+"""What every run begins with, as the inputs given to every backend."""
 GRAIN = 0.5
 """How much of the judged image is noise."""
 CLOSER_LOOK = 8
@@ -43,17 +43,17 @@ def record(
     """Return the trace of a recipe: one image judged at the finest scale, and the run, with its noise.
 
     `version` is this package's; `image` (H, W, 3) the one to judge, in [0, 1], resized if need be, None a blend of
-    both inputs and noise; `whole` whether to keep the layers' maps instead of samples; `every` how many steps apart
-    images are kept; `runs` whether there are any. Beside the run there is one whose images are moved by one unit in the
-    last place before every step, and the content image with the one that starts there. `closer` is for a second look:
-    the blend has other noise, and there are CLOSER_LOOK nudged runs, by one unit, by two, and so on.
+    content image, first style image and noise; `whole` whether to keep the layers' maps instead of samples; `every` how
+    many steps apart images are kept; `runs` whether there are any. Beside the run there is one whose images are moved
+    by one unit in the last place before every step, and the content image with the one that starts there. `closer` is
+    for a second look: the blend has other noise, and there are CLOSER_LOOK nudged runs, by one unit, by two, and so on.
 
     Raises NstError when an image is too small, or memory too short for the run.
     """
     # Whose colours the picture has says nothing of the run, and would hide those that it painted.
     computed = recipes.override(recipe, {"colours": "style"})
     kept = cast(Backend, _Keeping(backend))
-    stage = run.stages_of(computed, inputs.content, inputs.style)[-1]
+    stage = run.stages_of(computed, inputs.content, *inputs.styles)[-1]
     problem = run.problem_at(stage, computed, inputs, backend.dtype)
     nudges = CLOSER_LOOK if closer else 1
     # As many nudges, as many seeds: a second look judges another image.
@@ -64,7 +64,9 @@ def record(
     judged = judged.astype(backend.dtype)
     objective = kept.objective(problem)
     passes, evaluation = objective.passes(judged), objective.evaluate(judged)
-    arrays: dict[str, Array] = {"input/content": problem.content, "input/style": problem.style, "image": judged}
+    arrays: dict[str, Array] = {"input/content": problem.content, "image": judged}
+    arrays |= dict(zip(style_arrays(len(problem.styles)), problem.styles, strict=True))
+    given = [*arrays, START]
     arrays |= _layers(passes, recipe.pooling, whole=whole)
     arrays |= _judgement(evaluation, objective.passes(problem.content).outputs)
     arrays |= _runs(backend, kept, computed, inputs, every, nudges) if runs and recipe.steps else {}
@@ -72,9 +74,10 @@ def record(
         environment=environment(backend, version),
         recipe=in_utf8(recipes.as_record(recipe)),
         **in_utf8(inputs.record()),
-        pixels={name: images.sha256_of_pixels(arrays[name]) for name in PIXELS if name in arrays},
+        pixels={name: images.sha256_of_pixels(arrays[name]) for name in given if name in arrays},
         content_size=stage.canvas_size,
         style_size=stage.style_sizes[0],
+        more_style_sizes=stage.style_sizes[1:],
         shapes={layer: output.shape for layer, output in passes.outputs.items()},
     )
     return Trace(header, arrays)
@@ -99,8 +102,8 @@ class _Keeping(_Around):
 
     def objective(self, problem: Problem, tile: tiles.Tile | None = None) -> Objective:
         for made, its_tile, objective in self._made:
-            same = np.array_equal(made.content, problem.content) and np.array_equal(made.style, problem.style)
-            if same and (made.recipe, its_tile) == (problem.recipe, tile):
+            pairs = zip((made.content, *made.styles), (problem.content, *problem.styles), strict=True)
+            if all(np.array_equal(*pair) for pair in pairs) and (made.recipe, its_tile) == (problem.recipe, tile):
                 return objective
         self._made.append((problem, tile, self._backend.objective(problem, tile)))
         return self._made[-1][-1]
@@ -202,7 +205,7 @@ def _energy(values: Array) -> float:
 
 
 def _runs(backend: Backend, kept: Backend, recipe: Recipe, inputs: Inputs, every: int, nudges: int) -> dict[str, Array]:
-    stage = run.stages_of(recipe, inputs.content, inputs.style)[0]
+    stage = run.stages_of(recipe, inputs.content, *inputs.styles)[0]
     first = run.problem_at(stage, recipe, inputs, backend.dtype)
     start = run.initial_image(recipe, inputs, first, stage).astype(backend.dtype)
     found = {f"run/{name}": array for name, array in _one_run(kept, recipe, inputs, every, start, None).items()}

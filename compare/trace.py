@@ -3,6 +3,7 @@
 The file is safetensors: arrays by name, and under the metadata key `nst-trace` a JSON header (`Header`). The arrays:
 
     input/content, input/style      the images at the finest scale (H, W, 3), in the run's dtype
+    input/style/N                   the style images after the first; N from 2
     image                           the image that was judged (H, W, 3)
     output/LAYER, slope/LAYER       layer by layer, `input` first: output, and gradient of the network's part of the
                                     total loss by it; SAMPLES values of each, or all (H, W, C) with `--whole`
@@ -73,28 +74,48 @@ class Environment(Part):
         return f"{self.backend} {arithmetic} on {self.device}"
 
 
-class Weights(Part):
-    """The weights by name and hash, and the pixel space that fed the network."""
+class Named(Part):
+    """A file by name and hash."""
 
     name: str
     sha256: str
+
+
+class Weights(Named):
+    """The weights, and the pixel space that fed the network."""
+
     preprocessing: str
+
+
+class Inputs(Part):
+    """The images that a run began with, as nst_spec.run.Inputs records them."""
+
+    content: Named
+    style: Named
+    start: Named | None = None
+    more_styles: tuple[Named, ...] = ()
+
+    @property
+    def styles(self) -> tuple[Named, ...]:
+        """Every style image."""
+        return self.style, *self.more_styles
 
 
 class Header(Part):
     """Everything about a trace but its numbers; sizes are (width, height) in pixels, hashes SHA-256.
 
-    `content_size` is that of the canvas, the recipe's margin included.
+    `content_size` is that of the canvas, the recipe's margin included; `style_size` that of the first style image.
     """
 
     format: Literal[1] = 1
     environment: Environment
     recipe: recipes.Record
     weights: Weights
-    inputs: dict[str, dict[str, str]]
+    inputs: Inputs
     pixels: dict[str, str]
     content_size: tuple[int, int]
     style_size: tuple[int, int]
+    more_style_sizes: tuple[tuple[int, int], ...] = ()
     shapes: dict[str, tuple[int, int, int]]
 
     @model_validator(mode="after")
@@ -111,6 +132,12 @@ class Header(Part):
         width, height = self.content_size
         margin = self.recipe["size"]["margin"]
         return width - 2 * margin, height - 2 * margin
+
+    @property
+    def style_sizes(self) -> dict[str, tuple[int, int]]:
+        """The size of every style image, by the name of its array."""
+        sizes = (self.style_size, *self.more_style_sizes)
+        return dict(zip(style_arrays(len(sizes)), sizes, strict=True))
 
     @property
     def steps(self) -> int:
@@ -158,6 +185,11 @@ class Trace:
         return array if array.ndim == 1 else sample(array)
 
 
+def style_arrays(count: int) -> list[str]:
+    """Return the names of the arrays of so many style images."""
+    return ["input/style", *(f"input/style/{number}" for number in range(2, count + 1))]
+
+
 def positions(size: int) -> NDArray[np.int64]:
     """Return where in a flattened array of `size` values the kept ones are: all, or SAMPLES from all over it."""
     if size <= SAMPLES:
@@ -199,7 +231,9 @@ def _expected(header: Header) -> dict[str, list[tuple[int, ...]]]:
     width, height = header.content_size
     image = (height, width, 3)
     found: dict[str, list[tuple[int, ...]]] = {"gradient": [image], "image": [image], "term/tv": [()]}
-    found |= {"input/content": [image], "input/style": [(*reversed(header.style_size), 3)]}
+    found["input/content"] = [image]
+    for name, (style_width, style_height) in header.style_sizes.items():
+        found[name] = [(style_height, style_width, 3)]
     found |= {f"total/{kind}": [()] for kind in ("content", "style", "loss")}
     for layer, shape in header.shapes.items():
         for kind in ("output", "slope"):

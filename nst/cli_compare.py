@@ -44,7 +44,7 @@ DEFAULTS = {"size.pixels": 128, "steps": 20}
 
 @click.command(short_help="Record what one backend computes, for nst diff.")
 @click.argument("content")
-@click.argument("style")
+@click.argument("style", nargs=-1, required=True)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="File (.safetensors) to write.")
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @click.option("--all-recipes", is_flag=True, help="Record every recipe; the output is a folder.")
@@ -59,7 +59,7 @@ DEFAULTS = {"size.pixels": 128, "steps": 20}
 @recipe_options
 def trace(
     content: str,
-    style: str,
+    style: tuple[str, ...],
     output: Path,
     force: bool,
     all_recipes: bool,
@@ -144,7 +144,7 @@ def diff(first: Path, second: Path, as_json: bool, layers: bool, report: Path | 
 
 @click.command(short_help="Prove that both frameworks compute the same, or say where they part.")
 @click.argument("content")
-@click.argument("style")
+@click.argument("style", nargs=-1, required=True)
 @click.option("--all-recipes", is_flag=True, help="Compare every recipe.")
 @judged_image_option
 @click.option("--whole", is_flag=True, help="Compare every value of every layer, not a sample.")
@@ -164,7 +164,7 @@ def diff(first: Path, second: Path, as_json: bool, layers: bool, report: Path | 
 @recipe_options
 def compare(
     content: str,
-    style: str,
+    style: tuple[str, ...],
     backends: str | None,
     against: Path | None,
     torch_python: str | None,
@@ -201,7 +201,8 @@ def compare(
             raise NstError(f"--against {against}: this report's own traces are written anew; keep that one elsewhere")
     pythons = {name: python or sys.executable for name, python in given_pythons.items()}
     with _folder(report) as folder:
-        arguments = [as_argument(content), as_argument(style), *as_typed(given), *(["--quiet"] if quiet else [])]
+        pictures = map(as_argument, (content, *style))
+        arguments = [*pictures, *as_typed(given), *(["--quiet"] if quiet else [])]
         session = Session(arguments, folder, to_stderr, pythons, all_recipes, notes=notes)
         if against:
             session.add(against)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 class Compare(Protocol):
     """What the fixture `nst_compare` is."""
 
-    def __call__(self, content: str | Path, style: str | Path, **options: object) -> "Result":
-        """Compare the backends and return the result.
+    def __call__(self, content: str | Path, style: str | Path | Sequence[str | Path], **options: object) -> "Result":
+        """Compare the backends and return the result; `style` is a picture, or a list of several.
 
         `options` are those of `nst compare`: nst_compare("photo.jpg", "painting.jpg", recipe="gatys2016", size=96). A
         list stands for a list with commas, and `set` is a dict of a recipe's keys, or a list of "key=value".
@@ -32,14 +33,15 @@ def nst_compare() -> Compare:
     return _compare
 
 
-def _compare(content: str | Path, style: str | Path, **options: object) -> "Result":
+def _compare(content: str | Path, style: str | Path | Sequence[str | Path], **options: object) -> "Result":
     __tracebackhide__ = True
     # Imported here: every pytest session in an environment with nst loads this module.
     from compare.diff import Result
     from compare.launch import MODULE, environment
     from nst.cli_options import as_argument, as_typed
 
-    pictures = as_argument(content), as_argument(style)
+    styles = [style] if isinstance(style, str | Path) else style
+    pictures = map(as_argument, (content, *styles))
     command = [sys.executable, *MODULE, "compare", *pictures, *as_typed(options), "--json", "--quiet"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, errors="replace", check=False)
     if not done.stdout:

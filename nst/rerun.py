@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from compare.facts import differing
+from compare.trace import Inputs, Named, Weights
 from nst import api, examples
 from nst.api import DEFAULT_BITS, Prepared
 from nst.progress import ON_THE_WAY
@@ -45,33 +46,12 @@ class Machine(BaseModel):
         }
 
 
-class Named(BaseModel):
-    """A file by name and hash."""
-
-    name: str
-    sha256: str
-
-
-class Inputs(BaseModel):
-    """The images that a run began with."""
-
-    content: Named
-    style: Named
-    start: Named | None = None
-    more_styles: list[Named] = []
-
-    @property
-    def styles(self) -> list[Named]:
-        """Every style image."""
-        return [self.style, *self.more_styles]
-
-
 class Record(BaseModel):
     """The part of a record that repeats its run."""
 
     backend: Machine
     recipe: dict[str, Any]
-    weights: Named
+    weights: Weights
     inputs: Inputs
     steps: int
     tile: int | None = None

@@ -359,7 +359,7 @@ def test_a_report_that_fails_leaves_what_was_there(nst, photo, painting, narrow_
 def test_pytest_has_a_fixture(photo, painting, narrow_file, nst_compare, framework):
     result = nst_compare(
         photo,
-        painting,
+        [painting, photo],
         weights=narrow_file,
         size=32,
         backends=[framework, "reference"],
@@ -369,6 +369,7 @@ def test_pytest_has_a_fixture(photo, painting, narrow_file, nst_compare, framewo
         set={"tv.weight": np.float32(3), "style.taps": {"relu1_1": 1, "relu2_1": 0.5}, "source": "5", "alpha": None},
     )
     assert result.ok
+    assert result.comparisons[0].style == "painting.jpg, photo.png"
     assert {layer.layer for layer in result.comparisons[0].layers if layer.gram} == {"relu1_1", "relu2_1"}
     typed = ["--no-guard", "--set", "tv.weight=3.0", "--set", 'style.taps={"relu1_1" = 1, "relu2_1" = 0.5}']
     assert shlex.join([*typed, "--set", 'source="5"']) in result.commands[0]

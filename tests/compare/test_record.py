@@ -1,13 +1,16 @@
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
 
+from compare import trace as traces
 from compare.diff import diff
 from compare.record import nudged, record
 from nst_spec import backend as backends
 from nst_spec import recipe, reference, run
 from nst_spec.errors import NstError
+from nst_spec.images import Picture
 from tests.conftest import smooth_image
 
 
@@ -28,6 +31,28 @@ def test_a_trace_holds_what_the_backend_computes(trace, inputs):
     positive = np.unpackbits(trace.arrays["choices/relu4_1"])[: passes.outputs["relu4_1"].size]
     np.testing.assert_array_equal(positive.reshape(passes.outputs["relu4_1"].shape), passes.outputs["conv4_1"] > 0)
     assert trace.arrays["facts/output/conv2_1"][1] == pytest.approx(np.std(passes.outputs["conv2_1"]))
+
+
+def test_every_style_image_is_recorded_and_must_be_the_same(inputs, tmp_path):
+    chosen = recipe.override(recipe.load("default"), {"size.pixels": 32, "steps": 2, "style.blend": [1, 2]})
+    made = []
+    for seed in (3, 4):
+        others = (Picture(smooth_image(24, 20, seed), "other.png", str(seed)),)
+        backend = backends.load("reference")
+        made.append(record(backend, chosen, dataclasses.replace(inputs, more_styles=others), version="0"))
+    traces.write(tmp_path / "a.safetensors", made[0])
+    again = traces.read(tmp_path / "a.safetensors")
+    assert again.header == made[0].header
+    assert again.header.style_sizes == {"input/style": (32, 26), "input/style/2": (27, 32)}
+    assert again.arrays["input/style/2"].shape == (32, 27, 3)
+    found = diff(again, made[0])
+    assert (found.ok, found.content, found.style) == (True, "1.png", "2.png, other.png")
+    with pytest.raises(NstError, match=r"they differ in: pixels of input/style/2 \("):
+        diff(*made)
+    del again.arrays["input/style/2"]
+    traces.write(tmp_path / "b.safetensors", again)
+    with pytest.raises(NstError, match=r"input/style/2: expected an array \(32, 27, 3\), received nothing"):
+        traces.read(tmp_path / "b.safetensors")
 
 
 def test_the_judged_image_leaves_no_term_at_zero(trace):
