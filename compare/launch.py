@@ -14,6 +14,8 @@ from nst_spec.messages import Say
 MODULE = ("-P", "-m", "nst")
 """What runs nst by an interpreter; without -P a `compare.py` or `random.py` in the user's folder would be taken."""
 
+TRACEBACK = "Traceback (most recent call last):"
+
 
 def run(python: str, arguments: Sequence[str], backend: str, say: Say) -> None:
     """Run `nst` with the arguments by an interpreter, passing on what it says.
@@ -32,12 +34,14 @@ def run(python: str, arguments: Sequence[str], backend: str, say: Say) -> None:
     except OSError as error:
         raise NstError(f"{backend}: cannot run {python} ({reason(error)})") from error
     last = ""
+    traceback = False
     with process:
         assert process.stderr
         try:
             for line in process.stderr:
                 # The last line is kept back: of a process that fails it is the reason, and the caller says it.
-                if last:
+                traceback = traceback or last == TRACEBACK
+                if last and not traceback:
                     say(last)
                 last = line.rstrip().removeprefix("nst: ")
         except BaseException:
@@ -45,6 +49,8 @@ def run(python: str, arguments: Sequence[str], backend: str, say: Say) -> None:
             raise
     if process.returncode and "No module named nst" in last:
         raise NstError(f"{backend}: {python} has no nst; {python} -m {install(backend)}")
+    if process.returncode and traceback and last.startswith(ModuleNotFoundError.__name__):
+        raise NstError(f"{backend}: {python} has not all that nst needs ({last}); {python} -m {install(backend)}")
     if process.returncode:
         raise NstError(f"{backend}: {last or f'ended with exit code {process.returncode}'}")
     if last:

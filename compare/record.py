@@ -44,9 +44,10 @@ def record(
 
     `version` is this package's; `image` (H, W, 3) the one to judge, in [0, 1], resized if need be, None a blend of
     content image, first style image and noise; `whole` whether to keep the layers' maps instead of samples; `every` how
-    many steps apart images are kept; `runs` whether there are any. Beside the run there is one whose images are moved
-    by one unit in the last place before every step, and the content image with the one that starts there. `closer` is
-    for a second look: the blend has other noise, and there are CLOSER_LOOK nudged runs, by one unit, by two, and so on.
+    many steps apart images are kept, beside the first and the last; `runs` whether there are any. Beside the run there
+    is one whose images are moved by one unit in the last place before every step, and the content image with the one
+    that starts there. `closer` is for a second look: the blend has other noise, and there are CLOSER_LOOK nudged runs,
+    by one unit, by two, and so on.
 
     Raises NstError when an image is too small, or memory too short for the run.
     """
@@ -231,7 +232,7 @@ def _one_run(
     arrays: dict[str, Array] = {"image/0": start}
 
     def keep(progress: Progress) -> None:
-        if progress.step % every == 0 or progress.step == progress.steps:
+        if progress.step % every == 0 or progress.step in (1, progress.steps):
             arrays[f"image/{progress.step}"] = progress.image()
 
     try:

@@ -77,7 +77,7 @@ class Result:
         return shown.getvalue()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Judgement:
     """An image judged by a recipe, before any step.
 
@@ -91,6 +91,10 @@ class Judgement:
     record: Mapping[str, Any]
     width: int
     height: int
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"<nst.Judgement: {self.width} x {self.height} px, loss {self.evaluation.losses.total:.9g}>"
 
 
 @dataclass(frozen=True)
@@ -162,6 +166,8 @@ def prepare(
 
     Raises NstError for whatever a user can mend, in one sentence, and TypeError for an unknown keyword.
     """
+    if not isinstance(settings, Mapping | None):
+        raise NstError(f"settings: expected a dict, for example {{'optimizer.lr': 0.5}}, received {settings!r}")
     changes = {**(settings or {}), **to_settings(overrides, prepare.__kwdefaults__ or ())}
     base = recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
     # The recipe goes on naming its own set: a set without a preprocessing takes that one's.

@@ -220,11 +220,12 @@ def demo(
 ) -> None:
     """Stylise the drawn example images, without network.
 
-    The picture is nst-demo.png unless -o names another file.
+    The picture is nst-demo.png unless -o names another file. The weights, if not given, are those of `--weights auto`.
     """
     from nst import examples
     from nst.api import DEFAULT_BITS, PAINTING, prepare
     from nst_spec import images
+    from nst_spec import weights as sets
     from nst_spec.errors import not_accepted
 
     if style_name not in examples.STYLES:
@@ -232,7 +233,7 @@ def demo(
     output = output or Path("nst-demo.png")
     bits = bits or DEFAULT_BITS
     images.check_writable(output, bits=bits, force=force)
-    options = keywords(given | {"offline": True}, quiet=quiet)
+    options = {"weights": sets.AUTO} | keywords(given | {"offline": True}, quiet=quiet)
     options["settings"] = DEMO | options["settings"]
     prepared = prepare(examples.CONTENT, examples.STYLES[style_name], **{**PAINTING, **options})
     _paint(prepared, output, given["recipe"], bits=bits, force=force, save_every=save_every, quiet=quiet)

@@ -50,7 +50,12 @@ DEFAULTS = {"size.pixels": 128, "steps": 20}
 @click.option("--all-recipes", is_flag=True, help="Record every recipe; the output is a folder.")
 @judged_image_option
 @click.option("--whole", is_flag=True, help="Keep every value of every layer, not a sample.")
-@click.option("--every", default=1, type=click.IntRange(min=1), help="Keep the run's images every so many steps.")
+@click.option(
+    "--every",
+    default=1,
+    type=click.IntRange(min=1),
+    help="Keep the run's images every so many steps, the first and the last.",
+)
 @click.option("--no-run", is_flag=True, help="Judge one image only; no steps.")
 @click.option("--closer", is_flag=True, help="Record for a second look: another image, and more nudged runs.")
 @click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors.")
@@ -148,7 +153,9 @@ def diff(first: Path, second: Path, as_json: bool, layers: bool, report: Path | 
 @click.option("--all-recipes", is_flag=True, help="Compare every recipe.")
 @judged_image_option
 @click.option("--whole", is_flag=True, help="Compare every value of every layer, not a sample.")
-@click.option("--every", type=click.IntRange(min=1), help="Compare the runs' images every so many steps.")
+@click.option(
+    "--every", type=click.IntRange(min=1), help="Compare the runs' images every so many steps, the first and the last."
+)
 @click.option("--no-run", is_flag=True, help="Judge one image only; no steps.")
 @click.option("--backends", help="What to compare, for example torch,reference; all there are if not given.")
 @click.option(
@@ -221,10 +228,12 @@ def _check_report(report: Path | None, force: bool) -> None:
     """Check before the work that its report can be written."""
     if report:
         from compare import report as html
+        from nst_spec.errors import NstError
 
         html.check_installed()
+        if report.is_file():
+            raise NstError(f"{report}: expected a folder, received a file")
         check_new(report / REPORT, force)
-        make_folder(report)
 
 
 def _is_empty(folder: Path) -> bool:
@@ -239,13 +248,14 @@ def _folder(report: Path | None) -> Iterator[Path]:
             yield Path(folder)
         return
     traces = report / TRACES
+    made = traces if report.exists() else report
     make_folder(traces)
     is_new = _is_empty(traces)
     try:
         yield traces
     except BaseException:
         if is_new:
-            shutil.rmtree(traces)
+            shutil.rmtree(made)
         raise
 
 
@@ -268,6 +278,7 @@ def _conclude(
     if report:
         from compare import report as html
 
+        make_folder(report)
         html.write(report / REPORT, result, [traces for _, traces in judged])
         to_stderr(f"the report is {report / REPORT}")
     if as_json:

@@ -113,7 +113,9 @@ def participants(
 
 def tile_option(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the choice of tiles; nst.api.prepare has its default."""
-    text = "Compute in tiles: auto (where memory is short), off, or N px a side; the result is the same."
+    text = (
+        "Compute in tiles: auto, where memory is short, off, or N px a side, a multiple of 16; the result is the same."
+    )
     return click.option("--tile", metavar="auto|off|N", help=text)(command)
 
 
@@ -132,7 +134,7 @@ def output_options(command: Callable[..., None]) -> Callable[..., None]:
             "--save-every",
             type=click.IntRange(min=1),
             metavar="N",
-            help="Also save every N steps, at the scale's size.",
+            help="Also save every N steps, as OUT-0050.png, at the scale's size.",
         ),
         click.option("--quiet", is_flag=True, help="Say nothing but warnings, errors and the picture's name."),
     )

@@ -25,6 +25,9 @@ ON_THE_WAY = "saved on the way"
 PLAIN_LINES = 10
 """Lines that a whole run prints after its first step's, where the output is no terminal."""
 
+SHOWN_IN_SECONDS = 3600
+"""Longer is shown in hours."""
+
 
 class Display:
     """A bar with losses, speed and time left on a terminal; plain lines elsewhere; nothing if quiet."""
@@ -68,7 +71,8 @@ class Display:
         elapsed = time.perf_counter() - started
         speed = (progress.step - step) / elapsed
         left = elapsed / (progress.work - work) * (1 - progress.work)
-        return f", {left:.0f} s left, {speed:.2g} steps/s"
+        shown = f"{left:.0f} s" if left < SHOWN_IN_SECONDS else f"{left / 3600:.1f} h"
+        return f", {shown} left, {speed:.2g} steps/s"
 
     def __enter__(self) -> Self:
         return self

@@ -435,5 +435,5 @@ def choose_device(requested: str, available: Iterable[str], *, backend: str) -> 
     if requested == "auto":
         return available[0]
     if requested not in available:
-        raise not_accepted(f"device for {backend} on this machine", requested, available)
+        raise not_accepted(f"device for {backend} on this machine", requested, ("auto", *available))
     return requested

@@ -308,6 +308,10 @@ OF_ONE_RUN = {"steps": "scales, each with its steps", "strength": "alpha, beta a
 """The settings that stand for several of a recipe's, and for which."""
 
 
+BASED_ON = "based_on"
+"""The key of a file alone, which names the recipe that it changes."""
+
+
 def names() -> tuple[str, ...]:
     """Return the names of the recipes that come with the package, `default` first."""
     return tuple(sorted((path.stem for path in FOLDER.glob("*.toml")), key=lambda name: (name != "default", name)))
@@ -339,7 +343,11 @@ def load(recipe: str | Path, *, based_on_by: tuple[Path, ...] = ()) -> Recipe:
         named = section.get(key)
         if isinstance(named, str) and (key == "file" or Path(named).suffix):  # a weight set's name has none
             section[key] = str(path.parent / named)
-    base = _base(data.pop("based_on", None), (*based_on_by, path.resolve()))
+    accepted = (*Recipe.model_fields, BASED_ON)
+    unknown = [key for key in data if key not in (*accepted, *OF_ONE_RUN)]
+    if unknown:
+        raise not_accepted(f"{path.name}: unknown key", unknown[0], accepted)
+    base = _base(data.pop(BASED_ON, None), (*based_on_by, path.resolve()))
     stated = dict(by_key(data))
     adapted = {weights: _unstated(settings, stated) for weights, settings in base.get("adapted", {}).items()}
     own = {"name": in_utf8(path.stem), "adapted": adapted} | ({"source": f"based on {base['name']}"} if base else {})
@@ -393,7 +401,13 @@ def _explain(problem: Any) -> str:
     if key in OF_ONE_RUN:
         return f"{key}: expected {OF_ONE_RUN[key]} in a recipe; one run takes --{key}"
     if problem["type"] == "extra_forbidden":
-        return str(not_accepted("unknown key", key, _keys_of(where[:-1], problem["loc"])))
+        *sections, _ = where
+        accepted = [".".join(map(str, (*sections, name))) for name in _keys_of(sections, problem["loc"])]
+        return str(not_accepted("unknown key", key, accepted))
+    if problem["type"] == "literal_error" and choices(key):
+        return str(not_accepted(key, problem["input"], choices(key)))
+    if problem["type"] == "dict_type":
+        return f"{key}: expected a table, for example {{ relu1_1 = 1.0 }}, received {problem['input']!r}"
     if problem["type"] in _NO_SECTION:
         keys = ", ".join(_keys_of(where, problem["loc"]))
         return f"{key}: expected a section with keys of its own ({keys}), received {problem['input']!r}"
@@ -524,7 +538,7 @@ def adapted_to(recipe: Recipe, weights: str, stated: Iterable[str] = ()) -> Reci
     `stated` are the keys of settings that are to follow: where WEIGHED are among them, those are not adapted.
     """
     settings = _unstated(recipe.adapted.get(weights, {}), WEIGHED.intersection(stated))
-    return override(recipe, {**settings, "adapted": {}})
+    return override(recipe.model_copy(update={"adapted": {}}), settings)
 
 
 def _unstated(settings: Mapping[str, Any], stated: Iterable[str]) -> dict[str, Any]:

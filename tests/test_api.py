@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import io
 import json
+import re
 import subprocess
 import sys
 import weakref
@@ -99,6 +100,15 @@ def test_settings_options_and_their_order(quick, photo, painting):
     assert result.record["recipe"]["optimizer"]["beta1"] == 0.5
     assert result.record["recipe"]["size"]["pixels"] == 32
     assert settings["optimizer"] == {"kind": "adam", "lr": 0.5}
+
+
+def test_settings_are_a_dict(quick, photo, painting):
+    with pytest.raises(nst.NstError, match=r"settings: expected a dict, .*, received \['optimizer.lr=3'\]"):
+        nst.stylize(photo, painting, settings=["optimizer.lr=3"], **quick)
+
+
+def test_a_judgement_has_a_line(quick, photo, painting):
+    assert re.fullmatch(r"<nst.Judgement: 32 x 24 px, loss \S+>", repr(nst.evaluate(photo, painting, **quick)))
 
 
 def test_an_unknown_keyword_is_a_type_error(quick, photo, painting):

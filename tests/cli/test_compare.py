@@ -218,7 +218,7 @@ def test_a_trace_has_the_images_and_maps_that_are_asked_for(nst, trace):
 
     assert trace("a.safetensors", *ORACLE, "--every", "4", "--whole")[0] == 0
     found = traces.read(Path("a.safetensors"))
-    assert set(found.under("run/image")) == {"0", "4", "6"}
+    assert set(found.under("run/image")) == {"0", "1", "4", "6"}
     assert found.arrays["output/relu1_1"].shape == found.header.shapes["relu1_1"]
 
 
@@ -343,6 +343,9 @@ def test_a_report_that_fails_can_be_asked_for_again(nst, photo, painting, narrow
     code, _, err = nst("compare", photo, painting, *options, f"--{framework}-python", broken)
     assert code == 2, err
     assert "broken" in err
+    assert not Path("out").exists()
+    Path("out").mkdir()
+    assert nst("compare", photo, painting, *options, f"--{framework}-python", broken)[0] == 2
     assert list(Path("out").iterdir()) == []
     assert nst("compare", photo, painting, *options)[0] == 0
 

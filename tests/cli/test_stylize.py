@@ -462,11 +462,12 @@ def test_info_says_in_short_what_made_a_picture(nst, photo, painting, quick):
 
 def test_time_and_speed_are_those_of_the_work_since_the_first_step(monkeypatch):
     # Two steps took 4 s and a fifth of the work; three fifths are left.
-    monkeypatch.setattr(time, "perf_counter", iter([10.0, 14.0]).__next__)
+    monkeypatch.setattr(time, "perf_counter", iter([10.0, 14.0, 14.0]).__next__)
     display = Display.__new__(Display)
     display.first = None
     assert display._speed(SimpleNamespace(step=1, work=0.2)) == ""
     assert display._speed(SimpleNamespace(step=3, work=0.4)) == ", 12 s left, 0.5 steps/s"
+    assert display._speed(SimpleNamespace(step=3, work=0.2 + 0.8 / 3601)) == ", 4.0 h left, 0.5 steps/s"
 
 
 def test_no_step_is_held_by_what_shows_it(monkeypatch):
@@ -533,6 +534,12 @@ def test_the_demo_says_loudly_that_its_weights_are_not_the_pretrained_ones(nst):
     assert code == 0
     assert "WARNING" in err
     assert "'embedded'" in err
+
+
+def test_the_demo_takes_any_recipe_without_network(nst):
+    code, _, err = nst("demo", "--backend", "reference", "--steps", 1, "--size", 32, "--recipe", "gatys2016")
+    assert (code, Path("nst-demo.png").exists()) == (0, True), err
+    assert "WARNING: using the weights 'embedded' instead of 'caffe'" in err
 
 
 def test_a_jpeg_has_its_record_beside_it(nst, photo, painting, quick):
@@ -609,7 +616,10 @@ def test_an_input_that_cannot_work_gets_one_line(nst, painting, quick, name):
         (["--device", "tpu"], "device: received 'tpu'; accepted: auto, cpu, cuda, mps"),
         (["--dtype", "float16"], "dtype: received 'float16'; accepted: float32, float64"),
         (["--recipe", "gatys"], "recipe: received 'gatys'; accepted: default, dye2023"),
-        (["--set", "optimizer.speed=3"], "unknown key: received 'optimizer.speed'; accepted: kind, lr"),
+        (
+            ["--set", "optimizer.speed=3"],
+            "received 'optimizer.speed'; accepted: optimizer.kind, optimizer.lr",
+        ),
         (["--set", "lr"], "expected key=value"),
         (["--clamp", "often"], "clamp: "),
         (["--steps", "-3"], "steps: expected a whole number"),

@@ -63,6 +63,18 @@ def test_its_last_words_say_why_it_failed(lines, message, python):
         said(python(lines))
 
 
+def test_a_traceback_is_not_passed_on(python):
+    crash = "echo begun >&2; echo 'Traceback (most recent call last):' >&2; echo '  File x' >&2; "
+    missing = python(f"{crash} echo \"ModuleNotFoundError: No module named 'click'\" >&2; exit 1")
+    lines = []
+    with pytest.raises(NstError, match=r"has not all that nst needs \(.*'click'\); .*pip install '\.\[torch\]'"):
+        launch.run(missing, [], "torch", lines.append)
+    assert lines == ["begun"]
+    with pytest.raises(NstError, match=r"^torch: ValueError: oops$"):
+        launch.run(python(f"{crash} echo 'ValueError: oops' >&2; exit 1"), [], "torch", lines.append)
+    assert lines == ["begun", "begun"]
+
+
 def test_an_interrupt_of_the_caller_ends_the_process(python):
     def interrupt(line):
         raise KeyboardInterrupt

@@ -55,6 +55,13 @@ def test_every_style_image_is_recorded_and_must_be_the_same(inputs, tmp_path):
         traces.read(tmp_path / "b.safetensors")
 
 
+def test_the_first_update_is_judged_however_few_images_are_kept(inputs):
+    chosen = recipe.override(recipe.load("default"), {"size.pixels": 32, "steps": 4})
+    kept = [record(backends.load("reference"), chosen, inputs, version="0", every=9) for _ in range(2)]
+    assert sorted(kept[0].under("run/image")) == ["0", "1", "4"]
+    assert diff(*kept).trajectory.first_update.ok
+
+
 def test_the_judged_image_leaves_no_term_at_zero(trace):
     terms = trace.under("term")
     assert {"content/relu4_2", "style/relu1_1", "tv"} <= set(terms)
@@ -148,7 +155,7 @@ def test_a_second_look_has_another_image_and_runs_that_are_moved_further(inputs)
 def test_images_can_be_kept_now_and_then_and_layers_whole(inputs):
     chosen = recipe.override(recipe.load("default"), {"size.pixels": 40, "steps": 5})
     found = record(backends.load("reference"), chosen, inputs, version="0", every=2, whole=True)
-    assert set(found.under("run/image")) == {"0", "2", "4", "5"}
+    assert set(found.under("run/image")) == {"0", "1", "2", "4", "5"}
     assert found.arrays["output/conv3_1"].shape == (8, 10, 32)
 
 

@@ -139,6 +139,19 @@ def test_torchs_compiler_can_be_loaded_after_both_backends():
 
 
 @takes_both
+def test_a_program_that_has_imported_both_frameworks_may_paint_with_torch():
+    code = (
+        "import torch, tensorflow, nst\n"
+        "from nst import examples\n"
+        "options = {'weights': 'embedded', 'size': 32, 'steps': 2}\n"
+        "nst.stylize(examples.CONTENT, examples.STYLES['waves'], 'torch', **options)\n"
+        "nst.stylize(examples.CONTENT, examples.STYLES['waves'], 'tf', **options)\n"
+        "nst.stylize(examples.CONTENT, examples.STYLES['waves'], 'torch', **options)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+@takes_both
 def test_the_order_that_would_abort_the_process_is_refused():
     code = (
         "from nst_spec import backend\n"
@@ -148,4 +161,5 @@ def test_the_order_that_would_abort_the_process_is_refused():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     # Where torch comes without Triton, both orders work.
     assert done.returncode == 0
-    assert ("NstError" in done.stdout) == bool(importlib.util.find_spec("triton"))
+    refused = "NstError" in done.stdout and "import torch before tensorflow" in done.stdout
+    assert refused == bool(importlib.util.find_spec("triton"))
