@@ -4,13 +4,14 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 import nst
+from nst.keywords import Keywords, RecipeKeywords
 from nst.options import to_settings
 from nst_spec import backend as backends
 from nst_spec import heap, images, run
@@ -144,7 +145,7 @@ def prepare(
     allow_large: bool = False,
     say: Say = to_stderr,
     warn: Say = to_stderr,
-    **overrides: Any,
+    **overrides: Unpack[RecipeKeywords],
 ) -> Prepared:
     """Resolve everything that a run needs, the cheapest checks first.
 
@@ -224,7 +225,7 @@ def stylize(
     backend: str | None = None,
     recipe: str | Path | Recipe = DEFAULT_RECIPE,
     on_step: OnStep | None = None,
-    **overrides: Any,
+    **overrides: Unpack[Keywords],
 ) -> Result:
     """Paint the content image in the style of the style image, or of several.
 
@@ -268,7 +269,7 @@ def evaluate(
     image: images.Source | None = None,
     backend: str | None = None,
     recipe: str | Path | Recipe = DEFAULT_RECIPE,
-    **overrides: Any,
+    **overrides: Unpack[Keywords],
 ) -> Judgement:
     """Judge an image by a recipe, at the recipe's finest size and before any step.
 
@@ -277,9 +278,8 @@ def evaluate(
 
     Raises NstError for whatever a user can mend, in one sentence.
     """
-    overrides = {"warn": to_stderr, **overrides}
-    reading = {name: overrides[name] for name in ("allow_large", "warn") if name in overrides}
-    picture = None if image is None else images.read(image, **reading)
+    allow_large, warn = overrides.get("allow_large", False), overrides.get("warn", to_stderr)
+    picture = None if image is None else images.read(image, allow_large=allow_large, warn=warn)
     prepared = prepare(content, style, backend, recipe, **overrides)
     finest = run.stages_of(prepared.recipe, prepared.inputs.content, *prepared.inputs.styles)[-1]
     # No step is taken, so no memory is wanted for an optimiser.

@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+import typing
 import weakref
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from PIL import Image
 
 import nst
 from nst.cli import main
+from nst.keywords import Keywords, RecipeKeywords
 from nst.options import RECIPE_OPTIONS
 from nst_spec import backend as backends
 from nst_spec import heap, images, reference, weight_files, weights
@@ -100,6 +102,15 @@ def test_settings_options_and_their_order(quick, photo, painting):
     assert result.record["recipe"]["optimizer"]["beta1"] == 0.5
     assert result.record["recipe"]["size"]["pixels"] == 32
     assert settings["optimizer"] == {"kind": "adam", "lr": 0.5}
+
+
+def test_every_keyword_has_its_type():
+    own = nst.api.prepare.__kwdefaults__
+    assert list(Keywords.__annotations__) == [*(option.name for option in RECIPE_OPTIONS), *own]
+    types = typing.get_type_hints(RecipeKeywords)
+    for option in RECIPE_OPTIONS:
+        # What the command line has as text may be more than a text here.
+        assert option.type in typing.get_args(types[option.name]), option.name
 
 
 def test_settings_are_a_dict(quick, photo, painting):
