@@ -322,8 +322,9 @@ def load(recipe: str | Path, *, based_on_by: tuple[Path, ...] = ()) -> Recipe:
 
     A file may be `based_on` another recipe and states what differs, key by key; a term's taps are stated as one, an
     optimiser of another kind begins with its own defaults, and its source is not the other's. What the other adapts to
-    a weight set holds too, but for what the file states. Files that it names are looked for beside it. `based_on_by`
-    are the files that led here, none of which may come again.
+    a weight set holds too, but for what the file states. Files that it names are looked for beside it; a run starts from
+    an `init.file` where no `init.kind` says otherwise. `based_on_by` are the files that led here, none of which may come
+    again.
 
     Raises NstError naming the accepted names, or the file, the key and its accepted values.
     """
@@ -338,11 +339,13 @@ def load(recipe: str | Path, *, based_on_by: tuple[Path, ...] = ()) -> Recipe:
         data = tomllib.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError) as error:
         raise NstError(f"recipe {path.name}: {reason(error)}") from error
-    init: Any = data.get("init")
-    for section, key in ((data, "weights"), (init if isinstance(init, dict) else {}, "file")):
+    init = data["init"] if isinstance(data.get("init"), dict) else {}
+    for section, key in ((data, "weights"), (init, "file")):
         named = section.get(key)
         if isinstance(named, str) and (key == "file" or Path(named).suffix):  # a weight set's name has none
             section[key] = str(path.parent / named)
+    if "file" in init:
+        init.setdefault("kind", "file")
     accepted = (*Recipe.model_fields, BASED_ON)
     unknown = [key for key in data if key not in (*accepted, *OF_ONE_RUN)]
     if unknown:

@@ -317,12 +317,13 @@ def test_a_recipe_file_is_found_beside_the_one_based_on_it(tmp_path, monkeypatch
 def test_files_that_a_recipe_names_are_found_beside_it(tmp_path, monkeypatch):
     folder = tmp_path / "recipes"
     folder.mkdir()
-    text = 'source = "me"\nbased_on = "gatys2016"\nweights = "mine.npz"\ninit = {kind = "file", file = "start"}\n'
+    text = 'source = "me"\nbased_on = "gatys2016"\nweights = "mine.npz"\ninit = {file = "start"}\n'
     (folder / "first.toml").write_text(text, encoding="utf-8-sig")  # as editors on Windows do
     (folder / "second.toml").write_text('source = "me"\nbased_on = "first.toml"\n')
     monkeypatch.chdir(tmp_path)
     second = recipe.load("recipes/second.toml")
     assert [Path(name) for name in (second.weights, second.init.file)] == [folder / "mine.npz", folder / "start"]
+    assert second.init.kind == "file"
 
 
 @pytest.mark.parametrize(
