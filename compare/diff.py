@@ -134,6 +134,7 @@ class Comparison(Part):
     style: str
     content_size: tuple[int, int]
     style_size: tuple[int, int]
+    more_style_sizes: list[tuple[int, int]] = []
     layers: list[Layer]
     totals: dict[str, Measure]
     flips: int
@@ -186,6 +187,7 @@ def diff(a: Trace, b: Trace) -> Comparison:
         style=", ".join(style.name for style in header.inputs.styles),
         content_size=header.picture_size,
         style_size=header.style_size,
+        more_style_sizes=list(header.more_style_sizes),
         layers=layers,
         totals=totals,
         flips=flips,

@@ -15,6 +15,7 @@ MODULE = ("-P", "-m", "nst")
 """What runs nst by an interpreter; without -P a `compare.py` or `random.py` in the user's folder would be taken."""
 
 TRACEBACK = "Traceback (most recent call last):"
+"""How Python begins what it says of an error that nobody handled."""
 
 
 def run(python: str, arguments: Sequence[str], backend: str, say: Say) -> None:
@@ -33,28 +34,39 @@ def run(python: str, arguments: Sequence[str], backend: str, say: Say) -> None:
         )
     except OSError as error:
         raise NstError(f"{backend}: cannot run {python} ({reason(error)})") from error
-    last = ""
-    traceback = False
+    # The last words are kept back: of a process that fails they are the reason, and the caller says it.
+    last: list[str] = []
     with process:
         assert process.stderr
         try:
             for line in process.stderr:
-                # The last line is kept back: of a process that fails it is the reason, and the caller says it.
-                traceback = traceback or last == TRACEBACK
-                if last and not traceback:
-                    say(last)
-                last = line.rstrip().removeprefix("nst: ")
+                if not _goes_on(last, line):
+                    _say_all(last, say)
+                    last = []
+                last.append(line.rstrip().removeprefix("nst: "))
         except BaseException:
             process.kill()  # an interrupt may have reached this process alone
             raise
-    if process.returncode and "No module named nst" in last:
+    if not process.returncode:
+        _say_all(last, say)
+        return
+    why = last[-1] if last else ""
+    if "No module named nst" in why:
         raise NstError(f"{backend}: {python} has no nst; {python} -m {install(backend)}")
-    if process.returncode and traceback and last.startswith(ModuleNotFoundError.__name__):
-        raise NstError(f"{backend}: {python} has not all that nst needs ({last}); {python} -m {install(backend)}")
-    if process.returncode:
-        raise NstError(f"{backend}: {last or f'ended with exit code {process.returncode}'}")
-    if last:
-        say(last)
+    if why.startswith(ModuleNotFoundError.__name__):
+        raise NstError(f"{backend}: {python} has not all that nst needs ({why}); {python} -m {install(backend)}")
+    raise NstError(f"{backend}: {why or f'ended with exit code {process.returncode}'}")
+
+
+def _goes_on(words: Sequence[str], line: str) -> bool:
+    """Return whether a line goes on with a traceback, which ends with the first line that is not indented."""
+    return words[:1] == [TRACEBACK] and all(word.startswith(" ") for word in words[1:])
+
+
+def _say_all(words: Sequence[str], say: Say) -> None:
+    for word in words:
+        if word:
+            say(word)
 
 
 def environment() -> dict[str, str]:

@@ -19,7 +19,7 @@ from nst_spec.recipe import Pooling, Recipe
 from nst_spec.run import Inputs, Progress
 
 START = "run/image/0"
-"""What every run begins with, as the inputs given to every backend."""
+"""The image that a run starts from: what every backend is given, beside the inputs and the judged image."""
 GRAIN = 0.5
 """How much of the judged image is noise."""
 CLOSER_LOOK = 8
@@ -131,7 +131,7 @@ def _blend(problem: Problem, inputs: Inputs, seed: int) -> Array:
     # in flat regions rounding breaks the ties of maximum pooling. Noise is like neither input, and never flat.
     height, width = problem.content.shape[:2]
     grain = generator.uniform(seed, (height, width, 3))
-    both = (images.fitted(inputs.style.pixels, width, height) + problem.content) / 2
+    both = (images.fitted(inputs.styles[0].pixels, width, height) + problem.content) / 2
     return np.asarray((1 - GRAIN) * both + GRAIN * grain)
 
 

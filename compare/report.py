@@ -136,13 +136,14 @@ def _names(sides: tuple[Environment, Environment]) -> tuple[str, str]:
 
 
 def _facts(comparison: Comparison) -> dict[str, str]:
-    content, style = (f"{width} × {height} px" for width, height in (comparison.content_size, comparison.style_size))
+    sizes = (comparison.content_size, comparison.style_size, *comparison.more_style_sizes)
+    content, *styles = (f"{width} × {height} px" for width, height in sizes)
     return {
         "Recipe": comparison.recipe,
         "Content image": comparison.content,
         "Style image": comparison.style,
         "Weights": comparison.weights,
-        "Size": f"{content}, style image {style}",
+        "Size": f"{content}, style image {', '.join(styles)}",
         "Limits for": comparison.profile,
     }
 

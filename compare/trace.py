@@ -11,7 +11,7 @@ The file is safetensors: arrays by name, and under the metadata key `nst-trace` 
     choices/LAYER                   bits, 8 to a byte: of a ReLU, which outputs are positive; of a maximum pooling, two
                                     for each window, the place of its first maximum
     ties/LAYER                      how many windows of a maximum pooling have more than one positive maximum
-    gram/TAP, target/TAP            Gram matrices (C, C) of the judged image and of the style image
+    gram/TAP, target/TAP            Gram matrices (C, C) of the judged image, and of the style images blended
     term/KIND/TAP, energy/KIND/TAP  a term's value, and the sum of squares of its target
     term/tv, total/content, total/style, total/loss
     gradient                        of the total loss by the judged image in [0, 1] RGB (H, W, 3)
@@ -124,6 +124,8 @@ class Header(Part):
         missing = [layer for layer in ("input", *vgg19.layers_to(recipe.taps)) if layer not in self.shapes]
         if missing:
             raise ValueError(f"the shapes of {', '.join(missing)} are missing")
+        if len(self.more_style_sizes) != len(self.inputs.more_styles):
+            raise ValueError("there is not a size for each style image")
         return self
 
     @property

@@ -187,7 +187,7 @@ def prepare(
     styles: Sequence[Any] = style if isinstance(style, list | tuple) else [style]
     if not styles:
         raise NstError("style: expected at least one image, received none")
-    style_pictures = [images.read(source, allow_large=allow_large, warn=warn) for source in styles]
+    style_pictures = tuple(images.read(source, allow_large=allow_large, warn=warn) for source in styles)
     start = None
     if resolved.init.kind == "file" and start_source is not None:
         start = images.read(start_source, allow_large=allow_large, warn=warn)
@@ -214,8 +214,7 @@ def prepare(
         warn(reason)
     run.check_weights(resolved, weight_set)
     space = weight_sets.preprocessing_for(resolved.preprocessing, resolved.weights, weight_set, warn=warn)
-    first, *others = style_pictures
-    inputs = Inputs(content_picture, first, weight_set, space, start, tuple(others))
+    inputs = Inputs(content_picture, style_pictures, weight_set, space, start)
     return Prepared(loaded_backend, resolved, inputs, say, warn)
 
 

@@ -150,7 +150,10 @@ def stylize_command(
     """
     from nst.api import DEFAULT_BITS, PAINTING, prepare
     from nst_spec import images
+    from nst_spec.errors import NstError
 
+    if len(style) > 1 and not os.path.exists(style[-1]):
+        raise NstError(f"{style[-1]}: no such style image; the picture's own name follows -o")
     bits = bits or DEFAULT_BITS
     output = output or Path("-".join(Path(name).stem for name in (content, *style)) + ".png")
     images.check_writable(output, bits=bits, force=force)
@@ -220,11 +223,12 @@ def demo(
 ) -> None:
     """Stylise the drawn example images, without network.
 
-    The picture is nst-demo.png unless -o names another file. The weights, if not given, are those of `--weights auto`.
+    The picture is nst-demo.png unless -o names another file. Weights that would have to be fetched are replaced by
+    those of `--weights auto`.
     """
     from nst import examples
-    from nst.api import DEFAULT_BITS, PAINTING, prepare
-    from nst_spec import images
+    from nst.api import DEFAULT_BITS, DEFAULT_RECIPE, PAINTING, prepare
+    from nst_spec import images, recipe
     from nst_spec import weights as sets
     from nst_spec.errors import not_accepted
 
@@ -233,8 +237,10 @@ def demo(
     output = output or Path("nst-demo.png")
     bits = bits or DEFAULT_BITS
     images.check_writable(output, bits=bits, force=force)
-    options = {"weights": sets.AUTO} | keywords(given | {"offline": True}, quiet=quiet)
-    options["settings"] = DEMO | options["settings"]
+    options = keywords(given | {"offline": True}, quiet=quiet)
+    its_own = recipe.load(given["recipe"] or DEFAULT_RECIPE).weights
+    is_fetched = its_own in sets.SETS and sets.SETS[its_own].url
+    options["settings"] = DEMO | ({"weights": sets.AUTO} if is_fetched else {}) | options["settings"]
     prepared = prepare(examples.CONTENT, examples.STYLES[style_name], **{**PAINTING, **options})
     _paint(prepared, output, given["recipe"], bits=bits, force=force, save_every=save_every, quiet=quiet)
 

@@ -5,7 +5,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +54,7 @@ DEFAULTS = {"size.pixels": 128, "steps": 20}
     "--every",
     default=1,
     type=click.IntRange(min=1),
-    help="Keep the run's images every so many steps, the first and the last.",
+    help="Keep the run's images every so many steps, and the first and last.",
 )
 @click.option("--no-run", is_flag=True, help="Judge one image only; no steps.")
 @click.option("--closer", is_flag=True, help="Record for a second look: another image, and more nudged runs.")
@@ -139,7 +139,8 @@ def diff(first: Path, second: Path, as_json: bool, layers: bool, report: Path | 
     from compare.session import compare_files
 
     _check_report(report, force)
-    judged = list(compare_files(first, second))
+    with _made(report) if report else nullcontext():
+        judged = list(compare_files(first, second))
     notes = []
     if any(wants_closer_look(comparison) for comparison, _ in judged):
         notes.append("a choice at a knife's edge may be all that is out; record both sides with --closer to tell")
@@ -154,7 +155,7 @@ def diff(first: Path, second: Path, as_json: bool, layers: bool, report: Path | 
 @judged_image_option
 @click.option("--whole", is_flag=True, help="Compare every value of every layer, not a sample.")
 @click.option(
-    "--every", type=click.IntRange(min=1), help="Compare the runs' images every so many steps, the first and the last."
+    "--every", type=click.IntRange(min=1), help="Compare the runs' images every so many steps, and the first and last."
 )
 @click.option("--no-run", is_flag=True, help="Judge one image only; no steps.")
 @click.option("--backends", help="What to compare, for example torch,reference; all there are if not given.")
@@ -225,14 +226,11 @@ REPORT, TRACES = "report.html", "traces"
 
 
 def _check_report(report: Path | None, force: bool) -> None:
-    """Check before the work that its report can be written."""
+    """Check before the work that there may be a report."""
     if report:
         from compare import report as html
-        from nst_spec.errors import NstError
 
         html.check_installed()
-        if report.is_file():
-            raise NstError(f"{report}: expected a folder, received a file")
         check_new(report / REPORT, force)
 
 
@@ -241,22 +239,28 @@ def _is_empty(folder: Path) -> bool:
 
 
 @contextmanager
+def _made(folder: Path) -> Iterator[Path]:
+    """Make a folder, and leave all as it was found where what it is made for fails."""
+    above = next((part for part in (*reversed(folder.parents), folder) if not part.exists()), None)
+    make_folder(folder)
+    was_empty = _is_empty(folder)
+    try:
+        yield folder
+    except BaseException:
+        if was_empty:
+            shutil.rmtree(above or folder)
+        raise
+
+
+@contextmanager
 def _folder(report: Path | None) -> Iterator[Path]:
-    """Give a folder for the traces: the report's, which is left as it was found where no report can come of them."""
-    if report is None:
+    """Give a folder for the traces, the report's or one that is gone afterwards."""
+    if report:
+        with _made(report / TRACES) as folder:
+            yield folder
+    else:
         with tempfile.TemporaryDirectory(prefix="nst-") as folder:
             yield Path(folder)
-        return
-    traces = report / TRACES
-    made = traces if report.exists() else report
-    make_folder(traces)
-    is_new = _is_empty(traces)
-    try:
-        yield traces
-    except BaseException:
-        if is_new:
-            shutil.rmtree(made)
-        raise
 
 
 def _conclude(
@@ -278,7 +282,6 @@ def _conclude(
     if report:
         from compare import report as html
 
-        make_folder(report)
         html.write(report / REPORT, result, [traces for _, traces in judged])
         to_stderr(f"the report is {report / REPORT}")
     if as_json:

@@ -22,7 +22,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 threads_option = click.option("--threads", type=int, help="CPU threads.")
 offline_option = click.option("--offline", is_flag=True, help="Never download.")
 allow_large_option = click.option("--allow-large", is_flag=True, help="Accept images over 300 megapixels.")
-judged_image_option = click.option("--image", help="The image to judge; a blend of both inputs and noise if not given.")
+judged_image_option = click.option("--image", help="The image to judge; photo, painting and noise mixed if not given.")
 
 
 class _Setting(click.Option):
@@ -113,9 +113,7 @@ def participants(
 
 def tile_option(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the choice of tiles; nst.api.prepare has its default."""
-    text = (
-        "Compute in tiles: auto, where memory is short, off, or N px a side, a multiple of 16; the result is the same."
-    )
+    text = "Compute in tiles: auto (where memory is short), off, or N px a side (16, 32, ...); the result is the same."
     return click.option("--tile", metavar="auto|off|N", help=text)(command)
 
 
@@ -204,8 +202,9 @@ def make_folder(path: Path) -> None:
     """Make a folder unless it is there; raises NstError where that is not possible."""
     from nst_spec.errors import NstError, reason
 
-    if path.is_file():
-        raise NstError(f"{path}: expected a folder, received a file")
+    for part in (path, *path.parents):
+        if part.is_file():
+            raise NstError(f"{part}: expected a folder, received a file")
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

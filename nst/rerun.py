@@ -92,7 +92,8 @@ def prepare_again(
         raise NstError(f"--style: expected {len(inputs.styles)}, one for each style image, received {len(style)}")
     content_found = _find(picture, "content", inputs.content, content)
     now: Sequence[str | None] = style or [None] * len(inputs.styles)
-    styles_found = [_find(picture, "style", *one) for one in zip(inputs.styles, now, strict=True)]
+    style_role = "style" if len(now) == 1 else "styles"
+    styles_found = [_find(picture, style_role, *one) for one in zip(inputs.styles, now, strict=True)]
     settings: dict[str, Any] = {}
     if inputs.start:
         settings["init.file"] = _find(picture, "start", inputs.start, start)
@@ -118,7 +119,7 @@ def prepare_again(
     )
     weight_set = prepared.inputs.weights
     _check("weights", record.weights, Path(weight_set.name).name, weight_set.sha256)
-    named = [("content", inputs.content), *(("style", entry) for entry in inputs.styles), ("start", inputs.start)]
+    named = [("content", inputs.content), *((style_role, entry) for entry in inputs.styles), ("start", inputs.start)]
     taken = (prepared.inputs.content, *prepared.inputs.styles, prepared.inputs.start)
     for (role, entry), image in zip(named, taken, strict=True):
         if entry and image:
@@ -178,8 +179,10 @@ def _check(role: str, entry: Named, name: str, *received: str) -> None:
 
 
 def _what(role: str) -> str:
-    return role if role == "weights" else f"{role} image"
+    return role if role == "weights" else f"{role.removesuffix('s')} image"
 
 
 def _way_on(role: str) -> str:
+    if role == "styles":
+        return "--style FILE --style FILE ..., one for each style image in their order, says where they are"
     return f"--{role} FILE says where it is"

@@ -42,22 +42,13 @@ MOST_THREADS = 4096
 
 @dataclass(frozen=True)
 class Problem:
-    """What is minimised: a recipe, the network's weights and input space, and the images at the scale's size.
-
-    `more_styles` are the style images after the first.
-    """
+    """What is minimised: a recipe, the network's weights and input space, and the images at the scale's size."""
 
     recipe: Recipe
     weights: WeightSet
     preprocessing: str
     content: Image
-    style: Image
-    more_styles: tuple[Image, ...] = ()
-
-    @property
-    def styles(self) -> tuple[Image, ...]:
-        """Every style image."""
-        return self.style, *self.more_styles
+    styles: tuple[Image, ...]
 
     @property
     def pixels(self) -> int:

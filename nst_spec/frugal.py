@@ -63,7 +63,7 @@ class FrugalDescent:
 
     def _choose_smaller_tiles(self, failed: Plan) -> None:
         images = (self.problem.content, *self.problem.styles)
-        side = failed.tile or max(side for image in images for side in image.shape[:2])
+        side = failed.tile or max(max(image.shape[:2]) for image in images)
         smaller = None if self.backend.tile == "off" else tiles.smaller(side)
         if smaller is None:
             ways = "--tile auto" if self.backend.tile == "off" else "--optimizer adam"

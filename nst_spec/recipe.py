@@ -125,14 +125,19 @@ class Style(Part):
 
     @field_validator("blend", mode="before")
     @classmethod
-    def _blend_from_list(cls, value: object) -> object:
+    def _blend_from_text(cls, value: object) -> object:
+        if isinstance(value, str):
+            try:
+                return tuple(map(float, value.split(",")))
+            except ValueError:
+                raise ValueError(f"expected numbers, for example 2,1; received {value!r}") from None
         return tuple(value) if isinstance(value, list) else value
 
     @field_validator("blend")
     @classmethod
     def _counts(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if value and not 0 < sum(value) < math.inf:
-            raise ValueError(f"expected a number above 0 among them, received {', '.join(map(str, value))}")
+            raise ValueError(f"expected a finite sum above 0, received {', '.join(map(str, value))}")
         return value
 
     def shares(self, images: int) -> tuple[float, ...]:
@@ -322,9 +327,9 @@ def load(recipe: str | Path, *, based_on_by: tuple[Path, ...] = ()) -> Recipe:
 
     A file may be `based_on` another recipe and states what differs, key by key; a term's taps are stated as one, an
     optimiser of another kind begins with its own defaults, and its source is not the other's. What the other adapts to
-    a weight set holds too, but for what the file states. Files that it names are looked for beside it; a run starts from
-    an `init.file` where no `init.kind` says otherwise. `based_on_by` are the files that led here, none of which may come
-    again.
+    a weight set holds too, but for what the file states. Files that it names are looked for beside it, and a run starts
+    from an `init.file` unless `init.kind` says otherwise. `based_on_by` are the files that led here, none of which may
+    come again.
 
     Raises NstError naming the accepted names, or the file, the key and its accepted values.
     """
@@ -410,7 +415,8 @@ def _explain(problem: Any) -> str:
     if problem["type"] == "literal_error" and choices(key):
         return str(not_accepted(key, problem["input"], choices(key)))
     if problem["type"] == "dict_type":
-        return f"{key}: expected a table, for example {{ relu1_1 = 1.0 }}, received {problem['input']!r}"
+        example = ", for example { relu1_1 = 1.0 }" if key.endswith(".taps") else ""
+        return f"{key}: expected a table{example}, received {problem['input']!r}"
     if problem["type"] in _NO_SECTION:
         keys = ", ".join(_keys_of(where, problem["loc"]))
         return f"{key}: expected a section with keys of its own ({keys}), received {problem['input']!r}"
@@ -499,8 +505,6 @@ def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
         if key in ("content.taps", "style.taps"):
             weights = getattr(recipe, key.partition(".")[0]).taps
             _put(data, key, _chosen_taps(value, weights, recipe.stages), recipe.name)
-        elif key == "style.blend" and isinstance(value, str):
-            _put(data, key, _numbers(key, value), recipe.name)
         elif key == "optimizer.kind" and value != recipe.optimizer.kind:
             data["optimizer"] = {"kind": value}
         else:
@@ -520,8 +524,8 @@ def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
 
 
 def own(value: Any) -> Any:
-    """Return a caller's value to keep: a copy, or of a NumPy number the Python number that it is."""
-    return value.item() if isinstance(value, np.generic) else copy.deepcopy(value)
+    """Return a caller's value to keep: a copy, or of NumPy's numbers and arrays Python's own."""
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else copy.deepcopy(value)
 
 
 def _strengthened(recipe: Recipe, strength: Any) -> Recipe:
@@ -603,11 +607,11 @@ Record = Annotated[dict[str, Any], AfterValidator(_complete)]
 def _put(data: dict[str, Any], key: str, value: Any, origin: str) -> None:
     *sections, last = key.split(".")
     into = data
-    for section in sections:
+    for depth, section in enumerate(sections):
         inner = into.get(section)
         if not isinstance(inner, dict):
             from_dict(data, origin=origin)  # says so where another setting stands in the section's place
-            raise not_accepted("unknown key", key, into)
+            raise not_accepted("unknown key", key, [".".join((*sections[:depth], name)) for name in into])
         into = inner
     into[last] = value
 
@@ -629,13 +633,6 @@ def _chosen_taps(chosen: Any, weights: Mapping[str, float], stages: Mapping[str,
         except ValueError:
             raise NstError(f"tap {name}: expected a number after '=', received {weight!r}") from None
     return taps
-
-
-def _numbers(key: str, text: str) -> list[float]:
-    try:
-        return [float(item) for item in text.split(",")]
-    except ValueError:
-        raise NstError(f"{key}: expected numbers, for example 2,1; received {text!r}") from None
 
 
 def _shared_out(scales: tuple[Scale, ...], steps: Any) -> tuple[Scale, ...]:

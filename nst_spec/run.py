@@ -24,32 +24,27 @@ from nst_spec.weights import WeightSet
 class Inputs:
     """What a run begins with: content and style pictures, the one that `init.kind` of `file` starts from, the weights.
 
-    `preprocessing` is the pixel space that feeds the network, `more_styles` the style pictures after the first.
+    `preprocessing` is the pixel space that feeds the network.
     """
 
     content: images.Picture
-    style: images.Picture
+    styles: tuple[images.Picture, ...]
     weights: WeightSet
     preprocessing: str
     start: images.Picture | None = None
-    more_styles: tuple[images.Picture, ...] = ()
-
-    @property
-    def styles(self) -> tuple[images.Picture, ...]:
-        """Every style picture."""
-        return self.style, *self.more_styles
 
     def record(self) -> dict[str, Any]:
         """Return names and hashes of weights and pictures, never folders."""
-        pictures = {"content": self.content, "style": self.style, "start": self.start}
+        style, *more_styles = self.styles
+        pictures = {"content": self.content, "style": style, "start": self.start}
         weights = {
             "name": Path(self.weights.name).name,
             "sha256": self.weights.sha256,
             "preprocessing": self.preprocessing,
         }
         named: dict[str, Any] = {role: _named(picture) for role, picture in pictures.items() if picture}
-        if self.more_styles:
-            named["more_styles"] = [_named(picture) for picture in self.more_styles]
+        if more_styles:
+            named["more_styles"] = [_named(picture) for picture in more_styles]
         return {"weights": weights, "inputs": named}
 
 
@@ -183,11 +178,11 @@ def problem_at(stage: Stage, recipe: Recipe, inputs: Inputs, dtype: str) -> Prob
     """
     check_weights(recipe, inputs.weights)
     content = stage.on_canvas(images.fitted(inputs.content.pixels, *stage.content_size)).astype(dtype)
-    styles = [
+    styles = tuple(
         images.fitted(style.pixels, *size).astype(dtype)
         for style, size in zip(inputs.styles, stage.style_sizes, strict=True)
-    ]
-    return Problem(recipe, inputs.weights, inputs.preprocessing, content, styles[0], tuple(styles[1:]))
+    )
+    return Problem(recipe, inputs.weights, inputs.preprocessing, content, styles)
 
 
 def check_weights(recipe: Recipe, weights: WeightSet) -> None:
@@ -211,7 +206,7 @@ def initial_image(recipe: Recipe, inputs: Inputs, problem: Problem, stage: Stage
         return np.asarray(preprocessing.affine(recipe.space, "unit")(noise), np.float64)
     if recipe.init.kind == "content":
         return problem.content.astype(np.float64)
-    start = inputs.style if recipe.init.kind == "style" else inputs.start
+    start = inputs.styles[0] if recipe.init.kind == "style" else inputs.start
     if start is None:
         raise NstError("init: expected the image to start from, received none; use --init FILE")
     return np.asarray(stage.on_canvas(images.fitted(start.pixels, *stage.content_size)), np.float64)

@@ -50,7 +50,7 @@ class Workload:
         with tf.device(self.device):
             extractor = _Extractor(self.problem)
             content_targets = extractor(self._image(self.problem.content))[0]
-            style_targets = extractor(self._image(self.problem.style))[1]
+            style_targets = extractor(self._image(self.problem.styles[0]))[1]
             image = tf.Variable(self._image(self.problem.content))
             # The tutorial's own, whatever the recipe's: Keras has no L-BFGS.
             optimizer = keras.optimizers.Adam(learning_rate=0.02, beta_1=0.99, epsilon=0.1)

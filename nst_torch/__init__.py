@@ -18,15 +18,15 @@ times as long with ten times as many turns."""
 def prepare(settings: Settings) -> None:
     """Set SPIN_COUNT, before PyTorch is imported, unless the environment says how to wait.
 
-    Raises NstError where TensorFlow is loaded, and neither PyTorch nor its compiler, Triton: both compilers carry an
-    LLVM, and whatever of PyTorch's then loads Triton ends the process without a word.
+    Raises NstError where TensorFlow is loaded, and neither PyTorch nor its compiler, Triton: each carries an LLVM, and
+    what loads Triton then ends the process without a word, which importing PyTorch may. Nothing here loads it later.
     """
     late = "tensorflow" in sys.modules and not sys.modules.keys() & {"torch", "triton"}
     if late and importlib.util.find_spec("triton"):
         raise NstError(
             "TensorFlow is loaded in this process already, and PyTorch's compiler after it would abort the process; "
-            "import torch before tensorflow, or load the torch backend before the tf backend, or run each in a process "
-            "of its own"
+            "load the torch backend before the tf backend, or import triton before tensorflow, or run each in a "
+            "process of its own"
         )
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)

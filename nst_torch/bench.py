@@ -44,7 +44,7 @@ class Workload:
     def tutorial_step(self) -> protocol.Work:
         """A step of the loop in the framework's own tutorial, in float32, with the recipe's taps and pooling."""
         settings = self.problem.recipe.optimizer
-        content, style = (self._image(image) for image in (self.problem.content, self.problem.style))
+        content, style = (self._image(image) for image in (self.problem.content, self.problem.styles[0]))
         model, content_losses, style_losses = _tutorial_model(self.problem, content, style)
         image = content.clone().requires_grad_(True)
         optimizer: torch.optim.Optimizer

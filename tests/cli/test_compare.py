@@ -118,6 +118,7 @@ def test_a_folder_of_every_recipe(nst, photo, painting, narrow_file):
         (["trace", "PHOTO", "PAINTING", "-o", "out.png"], "ends in .safetensors"),
         (["trace", "PHOTO", "PAINTING", "-o", "no/out.safetensors"], "the folder no does not exist"),
         (["compare", "PHOTO", "PAINTING", "--report", "PHOTO"], "expected a folder, received a file"),
+        (["diff", "none.safetensors", "none.safetensors", "--report", "WEIGHTS"], "expected a folder, received a file"),
         (["trace", "PHOTO", "PAINTING", "-o", "out", "--all-recipes", "--recipe", "default"], "received both"),
         (["compare", "PHOTO", "PAINTING", "--backends", "torch,jax"], "accepted: reference, tf, torch"),
         (["compare", "PHOTO", "PAINTING", "--backends", "tf,tf"], "expected each backend once, received tf,tf"),
@@ -340,10 +341,10 @@ def test_the_report_lies_beside_the_traces(nst, photo, painting, narrow_file, fr
 def test_a_report_that_fails_can_be_asked_for_again(nst, photo, painting, narrow_file, framework, tmp_path):
     options = ["--weights", narrow_file, *TINY, "--no-run", "--backends", f"reference,{framework}", "--report", "out"]
     broken = interpreter(tmp_path / "broken", "sys.exit('broken')")
-    code, _, err = nst("compare", photo, painting, *options, f"--{framework}-python", broken)
+    code, _, err = nst("compare", photo, painting, *options[:-1], "some/where", f"--{framework}-python", broken)
     assert code == 2, err
     assert "broken" in err
-    assert not Path("out").exists()
+    assert not Path("some").exists()
     Path("out").mkdir()
     assert nst("compare", photo, painting, *options, f"--{framework}-python", broken)[0] == 2
     assert list(Path("out").iterdir()) == []

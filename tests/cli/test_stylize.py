@@ -56,6 +56,11 @@ def test_the_output_is_named_after_the_inputs_and_never_overwritten(nst, photo, 
     assert nst(*arguments, "--force")[0] == 0
 
 
+def test_a_forgotten_option_is_not_taken_for_a_style(nst, photo, painting, quick):
+    code, _, err = nst(photo, painting, "out.png", *quick)
+    assert (code, err) == (2, "nst: out.png: no such style image; the picture's own name follows -o\n")
+
+
 def test_pictures_on_the_way(nst, photo, painting, quick):
     code, _, _ = nst(photo, painting, "-o", "out.png", "--backend", "reference", "--save-every", 2, *quick)
     assert code == 0
@@ -261,6 +266,8 @@ def test_a_rerun_blends_the_same_style_images(nst, photo, painting, quick):
     moved = ["--content", photo, "--weights", quick[1], "-o", "again.png"]
     code, _, err = nst("rerun", "photo-painting-other.png", *moved, "--style", painting)
     assert (code, err) == (2, "nst: --style: expected 2, one for each style image, received 1\n")
+    code, _, err = nst("rerun", "photo-painting-other.png", *moved)
+    assert (code, "painting.jpg" in err, "--style FILE --style FILE ..., one for each" in err) == (2, True, True)
     code, _, err = nst("rerun", "photo-painting-other.png", *moved, "--style", other, "--style", painting)
     assert code == 2
     assert "style image painting.jpg: expected the recorded SHA-256" in err
@@ -540,6 +547,10 @@ def test_the_demo_takes_any_recipe_without_network(nst):
     code, _, err = nst("demo", "--backend", "reference", "--steps", 1, "--size", 32, "--recipe", "gatys2016")
     assert (code, Path("nst-demo.png").exists()) == (0, True), err
     assert "WARNING: using the weights 'embedded' instead of 'caffe'" in err
+    Path("mine.toml").write_text('based_on = "gatys2016"\nweights = "random"\npreprocessing = "caffe"\n')
+    for asked in (["--set", "weights=random"], ["--recipe", "mine.toml"]):
+        code, _, err = nst("demo", "--backend", "reference", "--steps", 1, "--size", 32, "--force", *asked)
+        assert (code, "weights random" in err, "WARNING" in err) == (0, True, False), err
 
 
 def test_a_jpeg_has_its_record_beside_it(nst, photo, painting, quick):

@@ -13,7 +13,7 @@ from tests.conftest import smooth_image
 @pytest.fixture(scope="session")
 def inputs(narrow_weights):
     content, style = (Picture(smooth_image(32, 40, seed), f"{seed}.png", str(seed)) for seed in (1, 2))
-    return Inputs(content, style, narrow_weights, "caffe")
+    return Inputs(content, (style,), narrow_weights, "caffe")
 
 
 @pytest.fixture(scope="session")

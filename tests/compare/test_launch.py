@@ -75,6 +75,14 @@ def test_a_traceback_is_not_passed_on(python):
     assert lines == ["begun", "begun"]
 
 
+def test_a_traceback_that_is_no_end_is_passed_on(python):
+    lines = ["Exception ignored in: x", launch.TRACEBACK, '  File "x"', "ValueError: oops", "nst: WARNING", "the end"]
+    shown = "; ".join(f"echo '{line}' >&2" for line in lines)
+    assert said(python(shown)) == [line.removeprefix("nst: ") for line in lines]
+    with pytest.raises(NstError, match=r"^torch: the end$"):
+        said(python(f"{shown}; exit 1"))
+
+
 def test_an_interrupt_of_the_caller_ends_the_process(python):
     def interrupt(line):
         raise KeyboardInterrupt

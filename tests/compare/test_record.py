@@ -16,7 +16,7 @@ from tests.conftest import smooth_image
 
 def test_a_trace_holds_what_the_backend_computes(trace, inputs):
     chosen = recipe.override(recipe.load("default"), {"size.pixels": 32, "steps": 6})
-    problem = run.problem_at(run.stages_of(chosen, inputs.content, inputs.style)[-1], chosen, inputs, "float64")
+    problem = run.problem_at(run.stages_of(chosen, inputs.content, *inputs.styles)[-1], chosen, inputs, "float64")
     objective = reference.Objective(problem)
     image = trace.arrays["image"]
     evaluation, passes = objective.evaluate(image), objective.passes(image)
@@ -37,9 +37,9 @@ def test_every_style_image_is_recorded_and_must_be_the_same(inputs, tmp_path):
     chosen = recipe.override(recipe.load("default"), {"size.pixels": 32, "steps": 2, "style.blend": [1, 2]})
     made = []
     for seed in (3, 4):
-        others = (Picture(smooth_image(24, 20, seed), "other.png", str(seed)),)
+        both = (*inputs.styles, Picture(smooth_image(24, 20, seed), "other.png", str(seed)))
         backend = backends.load("reference")
-        made.append(record(backend, chosen, dataclasses.replace(inputs, more_styles=others), version="0"))
+        made.append(record(backend, chosen, dataclasses.replace(inputs, styles=both), version="0"))
     traces.write(tmp_path / "a.safetensors", made[0])
     again = traces.read(tmp_path / "a.safetensors")
     assert again.header == made[0].header
@@ -47,6 +47,7 @@ def test_every_style_image_is_recorded_and_must_be_the_same(inputs, tmp_path):
     assert again.arrays["input/style/2"].shape == (32, 27, 3)
     found = diff(again, made[0])
     assert (found.ok, found.content, found.style) == (True, "1.png", "2.png, other.png")
+    assert (found.style_size, found.more_style_sizes) == ((32, 26), [(27, 32)])
     with pytest.raises(NstError, match=r"they differ in: pixels of input/style/2 \("):
         diff(*made)
     del again.arrays["input/style/2"]

@@ -38,10 +38,13 @@ VOID = {"meta", "img", "br"}
 
 @pytest.fixture(scope="module")
 def trace(narrow_weights):
-    pictures = (Picture(smooth_image(28, 32, 1), HOSTILE, "c"), Picture(smooth_image(32, 24, 5), "style.png", "s"))
+    content, style = (
+        Picture(smooth_image(28, 32, 1), HOSTILE, "c"),
+        Picture(smooth_image(32, 24, 5), "style.png", "s"),
+    )
     settings = recipe.override(recipe.load("default"), SETTINGS)
     reference = backends.load("reference", dtype="float64")
-    return record(reference, settings, Inputs(*pictures, narrow_weights, "caffe"), version="0")
+    return record(reference, settings, Inputs(content, (style,), narrow_weights, "caffe"), version="0")
 
 
 @pytest.fixture(scope="module")

@@ -313,7 +313,7 @@ def traced(fault, backend, weight_set, closer=False):
     )
     space = weights.preprocessing_for(chosen.preprocessing, chosen.weights, weight_set)
     flat = sum(FLAT) / 2 if fault.images is FLAT else None
-    inputs = Inputs(content, style, weight_set, space)
+    inputs = Inputs(content, (style,), weight_set, space)
     return record(backend, chosen, inputs, version="0", image=flat, closer=closer)
 
 

@@ -56,10 +56,10 @@ def test_every_size_and_pooling(size, kind, rounding, backend, narrow_weights):
 @pytest.mark.parametrize("kind", ["max", "average"])
 @pytest.mark.parametrize("rounding", ["floor", "ceil"])
 def test_every_size_and_pooling_in_single_precision(size, kind, rounding, backend, narrow_weights):
-    pictures = (Picture(smooth_image(*size, seed), f"{seed}.png", "") for seed in (1, 2))
+    content, style = (Picture(smooth_image(*size, seed), f"{seed}.png", "") for seed in (1, 2))
     settings = {"pooling.kind": kind, "pooling.rounding": rounding, "content.taps": "relu5_4", "size.style_rule": "own"}
     chosen = recipe.override(recipe.load("gatys2016"), settings | {"size.rule": "long-edge", "size.pixels": max(size)})
-    inputs = Inputs(*pictures, narrow_weights, "caffe")
+    inputs = Inputs(content, (style,), narrow_weights, "caffe")
     traces = [
         record(instance, chosen, inputs, version="0", runs=False)
         for instance in (backend("float32"), backends.load("reference", dtype="float32"))
@@ -115,7 +115,7 @@ def test_several_style_images_are_matched_by_a_blend_of_their_gram_matrices(
     content, *styles, image = (smooth_image(35, side, seed) for seed, side in enumerate((50, 24, 64, 40, 50)))
     one_by_one = [make_problem("gatys2016", narrow_weights, content, style) for style in styles]
     problem = make_problem("gatys2016", narrow_weights, content, styles[0], **{"style.blend": list(blend)})
-    problem = dataclasses.replace(problem, more_styles=tuple(styles[1:]))
+    problem = dataclasses.replace(problem, styles=tuple(styles))
     loaded = backends.load(backend_name, device=device, dtype="float64", tile=tile)
     received, expected = (make(problem).evaluate(image) for make in (loaded.objective, reference.Objective))
     check_agreement(received, expected, problem)

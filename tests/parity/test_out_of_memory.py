@@ -62,8 +62,8 @@ def fuller(backend_name, monkeypatch):
 
 @pytest.fixture
 def inputs():
-    pictures = [Picture(smooth_image(160, 112, seed), f"{seed}.png", "") for seed in (1, 2)]
-    return Inputs(*pictures, weights.random_weights((4, 6, 8, 8, 8)), "caffe")
+    content, style = [Picture(smooth_image(160, 112, seed), f"{seed}.png", "") for seed in (1, 2)]
+    return Inputs(content, (style,), weights.random_weights((4, 6, 8, 8, 8)), "caffe")
 
 
 def quick(**settings):
@@ -151,7 +151,7 @@ def test_targets_that_do_not_fit_into_planned_tiles_are_computed_in_smaller_ones
 def test_what_the_plan_changes_is_said_and_holds(backend_name, device, inputs, monkeypatch, eager):
     monkeypatch.setattr(importlib.import_module(f"nst_{backend_name}.memory"), "free", lambda device: 2**20)
     chosen = quick(**{"optimizer.kind": "lbfgs"})
-    [stage] = run.stages_of(chosen, inputs.content, inputs.style)
+    [stage] = run.stages_of(chosen, inputs.content, *inputs.styles)
     problem = run.problem_at(stage, chosen, inputs, "float32")
     said, heard = [], []
     backend = backends.load(backend_name, device=device)
@@ -201,7 +201,7 @@ def test_a_history_too_long_for_memory_is_halved(
 
 def test_a_history_that_was_cleared_cannot_be_cut_down(backend_name, device, failing, inputs):
     chosen = quick(**{"optimizer.kind": "lbfgs"})
-    [stage] = run.stages_of(chosen, inputs.content, inputs.style)
+    [stage] = run.stages_of(chosen, inputs.content, *inputs.styles)
     problem = run.problem_at(stage, chosen, inputs, "float64")
     backend = backends.load(backend_name, device=device, dtype="float64")
     descent = FrugalDescent(backend, problem, problem.content, say=print, warn=print)

@@ -27,7 +27,7 @@ def traced(backend_name, name, dtype, device, precision="fp32", steps=20, closer
     space = weights.preprocessing_for(chosen.preprocessing, chosen.weights, weight_set)
     where = "cpu" if backend_name == "reference" else device
     backend = backends.load(backend_name, device=where, dtype=dtype, precision=precision, deterministic=True)
-    inputs = Inputs(CONTENT, STYLE, weight_set, space)
+    inputs = Inputs(CONTENT, (STYLE,), weight_set, space)
     return record(backend, chosen, inputs, version="0", runs=steps > 0, closer=closer)
 
 

@@ -27,9 +27,11 @@ TINY = (4, 6, 8, 8, 8)
 
 def again(backend, header, arrays):
     """Record what a trace records, from the inputs it carries."""
-    pictures = (Picture(arrays[f"input/{role}"].astype(np.float64), f"{role}.png", "") for role in ("content", "style"))
+    content, style = (
+        Picture(arrays[f"input/{role}"].astype(np.float64), f"{role}.png", "") for role in ("content", "style")
+    )
     chosen = Recipe.model_validate(header.recipe)
-    inputs = Inputs(*pictures, weights.random_weights(TINY), header.weights.preprocessing)
+    inputs = Inputs(content, (style,), weights.random_weights(TINY), header.weights.preprocessing)
     return record(backend, chosen, inputs, version="0", image=arrays["image"].astype(np.float64), runs=False)
 
 
@@ -52,7 +54,7 @@ def main():
     settings = {"size.rule": "long-edge", "size.pixels": 27, "content.taps": "conv3_2,relu4_2", "pooling.kind": "max"}
     chosen = recipe.override(recipe.load("default"), settings | {"scales": [{"fraction": 1.0, "steps": 0}]})
     pictures = Picture(content, "content.png", ""), Picture(style, "style.png", "")
-    inputs = Inputs(*pictures, weights.random_weights(TINY), "caffe")
+    inputs = Inputs(pictures[0], pictures[1:], weights.random_weights(TINY), "caffe")
     for dtype in backends.DTYPES:
         for name in ("torch", "tf"):
             backend = backends.load(name, device="cpu", dtype=dtype, deterministic=True)

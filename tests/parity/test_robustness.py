@@ -14,8 +14,8 @@ from tests.conftest import smooth_image
 
 @pytest.fixture
 def inputs(narrow_weights):
-    pictures = (Picture(smooth_image(32, 32, seed), f"{seed}.png", "") for seed in (1, 2))
-    return Inputs(*pictures, narrow_weights, "caffe")
+    content, style = (Picture(smooth_image(32, 32, seed), f"{seed}.png", "") for seed in (1, 2))
+    return Inputs(content, (style,), narrow_weights, "caffe")
 
 
 SCALES = [{"fraction": 1.0, "steps": 30}]
@@ -35,7 +35,7 @@ def test_a_guarded_lbfgs_never_ends_worse_than_it_began(backend, inputs):
     assert outcome.stopped is None
     assert len(totals) == 30
     # The picture is the one that the lowest loss was computed on.
-    problem = run.problem_at(run.stages_of(wild, inputs.content, inputs.style)[-1], wild, inputs, "float32")
+    problem = run.problem_at(run.stages_of(wild, inputs.content, *inputs.styles)[-1], wild, inputs, "float32")
     judged = backend("float32").objective(problem).evaluate(outcome.image).losses.total
     assert judged == pytest.approx(min(totals), rel=1e-4)
 

@@ -100,7 +100,7 @@ def picture(seed, height=24, width=32):
 
 @pytest.fixture
 def inputs(narrow_weights):
-    return Inputs(picture(1), picture(2), narrow_weights, "caffe")
+    return Inputs(picture(1), (picture(2),), narrow_weights, "caffe")
 
 
 REFERENCE = backends.load("reference", dtype="float64")
@@ -155,7 +155,7 @@ def test_a_change_is_carried_to_the_finer_photo(inputs, stopped):
     # Steps too short to see, so that each scale ends as it began.
     still = {"init.kind": "style", "optimizer.kind": "sgd", "optimizer.lr": 1e-30, "result": "last", "clamp": "none"}
     scales = [{"fraction": 0.7, "steps": 2}, {"fraction": 1.0, "steps": 1}]
-    content, style = (images.fitted(picture.pixels, 22, 17) for picture in (inputs.content, inputs.style))
+    content, style = (images.fitted(picture.pixels, 22, 17) for picture in (inputs.content, *inputs.styles))
     enlarged, blurred = (images.resample(image, 32, 24) for image in (style, content))
     detail = images.fitted(inputs.content.pixels, 32, 24) - blurred
     for settings, expected in (
@@ -254,7 +254,7 @@ def test_an_update_out_of_range_gives_the_last_good_image(inputs):
 def test_the_style_image_may_be_the_start(margin, inputs):
     settings = {"size.rule": "long-edge", "size.margin": margin, "init.kind": "style"}
     outcome = run.run(REFERENCE, quick("pytorch-blog", steps=0, **settings), inputs)
-    np.testing.assert_array_equal(outcome.image, inputs.style.pixels)
+    np.testing.assert_array_equal(outcome.image, inputs.styles[0].pixels)
 
 
 def test_the_same_seed_gives_the_same_noise(inputs):
@@ -329,8 +329,8 @@ def test_a_margin_is_painted_and_cut_off(inputs):
     """The canvas is the content image with its reflection around it; the picture and those on the way are without."""
     plain = recipe.override(recipe.load("udacity2018"), {"size.pixels": 32, "steps": 2})
     chosen = recipe.override(plain, {"size.margin": 5})
-    [stage] = run.stages_of(chosen, inputs.content, inputs.style)
-    [bare] = run.stages_of(plain, inputs.content, inputs.style)
+    [stage] = run.stages_of(chosen, inputs.content, *inputs.styles)
+    [bare] = run.stages_of(plain, inputs.content, *inputs.styles)
     content = run.problem_at(stage, chosen, inputs, "float64").content
     inner = run.problem_at(bare, plain, inputs, "float64").content
     assert content.shape[:2] == tuple(side + 10 for side in inner.shape[:2])
