@@ -40,7 +40,7 @@ def run(python: str, arguments: Sequence[str], backend: str, say: Say) -> None:
         assert process.stderr
         try:
             for line in process.stderr:
-                if not _goes_on(last, line):
+                if not _is_unfinished(last):
                     _say_all(last, say)
                     last = []
                 last.append(line.rstrip().removeprefix("nst: "))
@@ -58,8 +58,8 @@ def run(python: str, arguments: Sequence[str], backend: str, say: Say) -> None:
     raise NstError(f"{backend}: {why or f'ended with exit code {process.returncode}'}")
 
 
-def _goes_on(words: Sequence[str], line: str) -> bool:
-    """Return whether a line goes on with a traceback, which ends with the first line that is not indented."""
+def _is_unfinished(words: Sequence[str]) -> bool:
+    """Return whether they are a traceback without its last line, the first that is not indented."""
     return words[:1] == [TRACEBACK] and all(word.startswith(" ") for word in words[1:])
 
 

@@ -24,7 +24,6 @@ from nst_spec.messages import Say, to_stderr
 from nst_spec.recipe import Recipe
 from nst_spec.run import Inputs, OnStep, Progress
 from nst_spec.tiles import Tile
-from nst_spec.weights import SETS
 
 __all__ = ["Judgement", "NstError", "Prepared", "Progress", "Result", "evaluate", "paint", "prepare", "stylize"]
 
@@ -176,8 +175,8 @@ def prepare(
     chosen_weights = weights or set_weights or base.weights
     weight_sets.check_name(chosen_weights)
     for name in base.adapted:
-        if name not in SETS and not Path(name).suffix:  # a file of weights has one
-            raise not_accepted(f"recipe {base.name}: adapted", name, SETS)
+        if name not in weight_sets.SETS and not Path(name).suffix:  # a file of weights has one
+            raise not_accepted(f"recipe {base.name}: adapted", name, weight_sets.SETS)
     start_source = changes.get("init.file", base.init.file)
     if start_source is not None and "init.file" in changes:
         changes["init.file"] = str(start_source) if isinstance(start_source, str | Path) else IN_MEMORY
