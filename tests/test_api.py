@@ -48,7 +48,7 @@ def test_several_style_images_make_one_style(quick, photo, painting):
     other = smooth_image(20, 30, 9)
     alone = nst.stylize(photo, painting, **quick)
     # Twice the same is the same, and what counts for nothing is not there; neither changes a bit.
-    for styles, blend in (([painting, Image.open(painting)], None), ((painting, other), (1, 0))):
+    for styles, blend in (([painting, Image.open(painting)], None), ((painting, other), np.array([1, 0]))):
         np.testing.assert_array_equal(nst.stylize(photo, styles, style_blend=blend, **quick).image, alone.image)
     both = [nst.stylize(photo, styles, **quick) for styles in ([painting, other], [other, painting])]
     np.testing.assert_allclose(both[0].image, both[1].image, rtol=0, atol=1e-5)

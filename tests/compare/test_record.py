@@ -50,6 +50,8 @@ def test_every_style_image_is_recorded_and_must_be_the_same(inputs, tmp_path):
     assert (found.style_size, found.more_style_sizes) == ((32, 26), [(27, 32)])
     with pytest.raises(NstError, match=r"they differ in: pixels of input/style/2 \("):
         diff(*made)
+    with pytest.raises(ValueError, match="there is not a size for each style image"):
+        traces.Header.model_validate(again.header.model_dump(mode="json") | {"more_style_sizes": []})
     del again.arrays["input/style/2"]
     traces.write(tmp_path / "b.safetensors", again)
     with pytest.raises(NstError, match=r"input/style/2: expected an array \(32, 27, 3\), received nothing"):
