@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from compare import hints
 from compare.facts import differing, recipe_facts
 from compare.tolerances import TOLERANCES, Quantity
-from compare.trace import Array, Environment, Trace, choice_bits
+from compare.trace import START, Array, Environment, Trace, choice_bits
 from nst_spec import losses
 from nst_spec.backend import finite_or_none
 from nst_spec.errors import NstError
@@ -219,14 +219,15 @@ def profile_of(a: Trace, b: Trace) -> str:
     return min(precisions) if precisions else a.header.environment.dtype
 
 
-START = "pixels of run/image/0"
+PIXELS_OF_START = f"pixels of {START}"
 
 
 def check_comparable(a: Trace, b: Trace) -> None:
     """Raise NstError with the list of what differs, unless both traces record the same computation."""
     ours, theirs = _facts(a), _facts(b)
-    if START not in ours or START not in theirs:  # one side may have no run, and so no image that it starts from
-        ours, theirs = ({fact: side[fact] for fact in side if fact != START} for side in (ours, theirs))
+    # One side may have no run, and so no image that it starts from.
+    if PIXELS_OF_START not in ours or PIXELS_OF_START not in theirs:
+        ours, theirs = ({fact: side[fact] for fact in side if fact != PIXELS_OF_START} for side in (ours, theirs))
     differences = differing(ours, theirs)
     if differences:
         raise NstError(f"these traces are not of one computation; they differ in: {differences}")

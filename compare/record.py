@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compare import machine
-from compare.trace import Array, Environment, Header, Trace, sample, style_arrays
+from compare.trace import START, Array, Environment, Header, Trace, sample, style_arrays
 from nst_spec import generator, images, reference, run, tiles
 from nst_spec import recipe as recipes
 from nst_spec.backend import Backend, Evaluation, Image, Objective, Passes, Problem
@@ -18,8 +18,6 @@ from nst_spec.files import in_utf8
 from nst_spec.recipe import Pooling, Recipe
 from nst_spec.run import Inputs, Progress
 
-START = "run/image/0"
-"""The image that a run starts from: what every backend is given, beside the inputs and the judged image."""
 GRAIN = 0.5
 """How much of the judged image is noise."""
 CLOSER_LOOK = 8
@@ -67,7 +65,7 @@ def record(
     passes, evaluation = objective.passes(judged), objective.evaluate(judged)
     arrays: dict[str, Array] = {"input/content": problem.content, "image": judged}
     arrays |= dict(zip(style_arrays(len(problem.styles)), problem.styles, strict=True))
-    given = [*arrays, START]
+    given = [*arrays, START]  # to every backend
     arrays |= _layers(passes, recipe.pooling, whole=whole)
     arrays |= _judgement(evaluation, objective.passes(problem.content).outputs)
     arrays |= _runs(backend, kept, computed, inputs, every, nudges) if runs and recipe.steps else {}

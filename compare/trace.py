@@ -43,6 +43,8 @@ from nst_spec.losses import Shape
 METADATA_KEY = "nst-trace"
 OF_A_RUN = re.compile(r"(run|nudged/\d+)/(loss|result|image/\d+)")
 """The names of the arrays of runs."""
+START = "run/image/0"
+"""The image that a run starts from."""
 SAMPLES = 2**14
 """Values kept of a layer that has more."""
 

@@ -35,6 +35,9 @@ PAINTING: Mapping[str, Any] = {"precision": backends.AUTO, "fast": True}
 ASPECT_TOLERANCE = 0.02
 """What rounding a small image's sides may do to its aspect; more is worth a warning."""
 
+Styles = images.Source | Sequence[images.Source]
+"""A style image, or several."""
+
 IN_MEMORY = "image"
 """What a recipe calls an initial image that came from no file."""
 
@@ -127,7 +130,7 @@ class Prepared:
 
 def prepare(
     content: images.Source,
-    style: images.Source | Sequence[images.Source],
+    style: Styles,
     backend: str | None = None,
     recipe: str | Path | Recipe = DEFAULT_RECIPE,
     *,
@@ -219,7 +222,7 @@ def prepare(
 
 def stylize(
     content: images.Source,
-    style: images.Source | Sequence[images.Source],
+    style: Styles,
     backend: str | None = None,
     recipe: str | Path | Recipe = DEFAULT_RECIPE,
     on_step: OnStep | None = None,
@@ -263,7 +266,7 @@ def _as_computed(plan: Plan) -> dict[str, Any]:
 
 def evaluate(
     content: images.Source,
-    style: images.Source | Sequence[images.Source],
+    style: Styles,
     image: images.Source | None = None,
     backend: str | None = None,
     recipe: str | Path | Recipe = DEFAULT_RECIPE,

@@ -33,6 +33,7 @@ from nst.cli_options import (
     output_options,
     recipe_options,
     say,
+    styles_argument,
     threads_option,
     tile_option,
     wishes_to_end,
@@ -127,7 +128,7 @@ def _save(result: "Result", output: Path, bits: int, force: bool) -> None:
 
 @cli.command(MAIN_JOB)
 @click.argument("content")
-@click.argument("style", nargs=-1, required=True)
+@styles_argument
 @output_options
 @backend_option
 @machine_options
@@ -251,7 +252,7 @@ DEMO = {"size.pixels": 384}
 
 @cli.command(short_help="Print every loss term of an image, and its gradient.")
 @click.argument("content")
-@click.argument("style", nargs=-1, required=True)
+@styles_argument
 @click.option("--image", help="The image to judge; the recipe's initial image if not given.")
 @json_option
 @click.option("--save-arrays", type=click.Path(path_type=Path), metavar="F.npz", help="Grams, targets and gradient.")

@@ -30,6 +30,7 @@ from nst.cli_options import (
     python_options,
     recipe_options,
     say,
+    styles_argument,
 )
 from nst_spec.messages import to_stderr
 
@@ -44,7 +45,7 @@ DEFAULTS = {"size.pixels": 128, "steps": 20}
 
 @click.command(short_help="Record what one backend computes, for nst diff.")
 @click.argument("content")
-@click.argument("style", nargs=-1, required=True)
+@styles_argument
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="File (.safetensors) to write.")
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @click.option("--all-recipes", is_flag=True, help="Record every recipe; the output is a folder.")
@@ -150,7 +151,7 @@ def diff(first: Path, second: Path, as_json: bool, layers: bool, report: Path | 
 
 @click.command(short_help="Prove that both frameworks compute the same, or say where they part.")
 @click.argument("content")
-@click.argument("style", nargs=-1, required=True)
+@styles_argument
 @click.option("--all-recipes", is_flag=True, help="Compare every recipe.")
 @judged_image_option
 @click.option("--whole", is_flag=True, help="Compare every value of every layer, not a sample.")

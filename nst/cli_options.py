@@ -18,6 +18,7 @@ from nst_spec.messages import Say, to_nobody, to_stderr
 if TYPE_CHECKING:
     from nst_spec.run import Inputs
 
+styles_argument = click.argument("style", nargs=-1, required=True)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 threads_option = click.option("--threads", type=int, help="CPU threads.")
 offline_option = click.option("--offline", is_flag=True, help="Never download.")

@@ -104,7 +104,7 @@ def _lines(values: Mapping[str, Any]) -> list[str]:
 
 
 def _plain(value: Any) -> str:
-    if value is None or value in ((), [], {}):
+    if value in (None, (), [], {}):
         return "-"
     if isinstance(value, dict):
         return ", ".join(f"{key}={_plain(item)}" for key, item in value.items() if item is not None)

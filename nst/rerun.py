@@ -92,8 +92,7 @@ def prepare_again(
         raise NstError(f"--style: expected {len(inputs.styles)}, one for each style image, received {len(style)}")
     content_found = _find(picture, "content", inputs.content, content)
     now: Sequence[str | None] = style or [None] * len(inputs.styles)
-    style_role = "style" if len(now) == 1 else "styles"
-    styles_found = [_find(picture, style_role, *one) for one in zip(inputs.styles, now, strict=True)]
+    styles_found = [_find(picture, "style", *one) for one in zip(inputs.styles, now, strict=True)]
     settings: dict[str, Any] = {}
     if inputs.start:
         settings["init.file"] = _find(picture, "start", inputs.start, start)
@@ -119,7 +118,7 @@ def prepare_again(
     )
     weight_set = prepared.inputs.weights
     _check("weights", record.weights, Path(weight_set.name).name, weight_set.sha256)
-    named = [("content", inputs.content), *((style_role, entry) for entry in inputs.styles), ("start", inputs.start)]
+    named = [("content", inputs.content), *(("style", entry) for entry in inputs.styles), ("start", inputs.start)]
     taken = (prepared.inputs.content, *prepared.inputs.styles, prepared.inputs.start)
     for (role, entry), image in zip(named, taken, strict=True):
         if entry and image:
@@ -179,10 +178,9 @@ def _check(role: str, entry: Named, name: str, *received: str) -> None:
 
 
 def _what(role: str) -> str:
-    return role if role == "weights" else f"{role.removesuffix('s')} image"
+    return role if role == "weights" else f"{role} image"
 
 
 def _way_on(role: str) -> str:
-    if role == "styles":
-        return "--style FILE --style FILE ..., one for each style image in their order, says where they are"
-    return f"--{role} FILE says where it is"
+    several = "; of several style images, each takes one, in their order" if role == "style" else ""
+    return f"--{role} FILE says where it is{several}"

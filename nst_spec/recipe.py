@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from nst_spec import vgg19
 from nst_spec.errors import NstError, not_accepted, reason
@@ -49,6 +58,8 @@ def _one_of(accepted: Collection[str]) -> AfterValidator:
 
 
 Space = Annotated[str, _one_of(SPACES)]
+FromList = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
+"""What TOML and JSON have as a list."""
 
 
 class Part(BaseModel):
@@ -121,17 +132,17 @@ class Style(Part):
     gram: Annotated[str, _one_of(GRAM_DIVISORS)]
     term: Annotated[str, _one_of(STYLE_FACTORS)]
     taps: dict[str, NotNegative]
-    blend: tuple[NotNegative, ...] = ()
+    blend: Annotated[tuple[NotNegative, ...], FromList] = ()
 
     @field_validator("blend", mode="before")
     @classmethod
     def _blend_from_text(cls, value: object) -> object:
         if isinstance(value, str):
             try:
-                return tuple(map(float, value.split(",")))
+                return list(map(float, value.split(",")))
             except ValueError:
                 raise ValueError(f"expected numbers, for example 2,1; received {value!r}") from None
-        return tuple(value) if isinstance(value, list) else value
+        return value
 
     @field_validator("blend")
     @classmethod
@@ -231,7 +242,7 @@ class Recipe(Part):
     space: Space
     pooling: Pooling = Pooling()
     size: Size
-    scales: tuple[Scale, ...]
+    scales: Annotated[tuple[Scale, ...], FromList]
     content: Content
     style: Style
     alpha: NotNegative
@@ -246,11 +257,6 @@ class Recipe(Part):
     guard: bool = False
     stages: dict[str, str] = {}
     adapted: dict[str, dict[str, Any]] = {}
-
-    @field_validator("scales", mode="before")
-    @classmethod
-    def _scales_from_list(cls, value: object) -> object:
-        return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -409,9 +415,7 @@ def _explain(problem: Any) -> str:
     if key in OF_ONE_RUN:
         return f"{key}: expected {OF_ONE_RUN[key]} in a recipe; one run takes --{key}"
     if problem["type"] == "extra_forbidden":
-        *sections, _ = where
-        accepted = [".".join(map(str, (*sections, name))) for name in _keys_of(sections, problem["loc"])]
-        return str(not_accepted("unknown key", key, accepted))
+        return str(_unknown(key, where[:-1], _keys_of(where[:-1], problem["loc"])))
     if problem["type"] == "literal_error" and choices(key):
         return str(not_accepted(key, problem["input"], choices(key)))
     if problem["type"] == "dict_type":
@@ -431,6 +435,10 @@ def _explain(problem: Any) -> str:
     if problem["type"] == "union_tag_invalid":
         return str(not_accepted(f"{key}.kind", problem["input"].get("kind"), OPTIMIZERS))
     return f"{key}: {problem['msg'][0].lower()}{problem['msg'][1:]}, received {problem['input']!r}"
+
+
+def _unknown(key: str, sections: Iterable[Any], names_there: Iterable[str]) -> NstError:
+    return not_accepted("unknown key", key, [".".join(map(str, (*sections, name))) for name in names_there])
 
 
 _NO_SECTION = ("model_type", "model_attributes_type")
@@ -611,7 +619,7 @@ def _put(data: dict[str, Any], key: str, value: Any, origin: str) -> None:
         inner = into.get(section)
         if not isinstance(inner, dict):
             from_dict(data, origin=origin)  # says so where another setting stands in the section's place
-            raise not_accepted("unknown key", key, [".".join((*sections[:depth], name)) for name in into])
+            raise _unknown(key, sections[:depth], into)
         into = inner
     into[last] = value
 

@@ -267,7 +267,7 @@ def test_a_rerun_blends_the_same_style_images(nst, photo, painting, quick):
     code, _, err = nst("rerun", "photo-painting-other.png", *moved, "--style", painting)
     assert (code, err) == (2, "nst: --style: expected 2, one for each style image, received 1\n")
     code, _, err = nst("rerun", "photo-painting-other.png", *moved)
-    assert (code, "painting.jpg" in err, "--style FILE --style FILE ..., one for each" in err) == (2, True, True)
+    assert (code, "painting.jpg" in err, "of several style images, each takes one" in err) == (2, True, True)
     code, _, err = nst("rerun", "photo-painting-other.png", *moved, "--style", other, "--style", painting)
     assert code == 2
     assert "style image painting.jpg: expected the recorded SHA-256" in err
