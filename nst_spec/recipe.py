@@ -464,6 +464,8 @@ def choices(key: str) -> tuple[str, ...]:
     *sections, last = key.split(".")
     if sections == ["optimizer"]:
         return tuple(OPTIMIZERS) if last == "kind" else ()
+    if not _SECTIONS.issuperset(sections):
+        return ()  # a tap's weight, for example
     model: Any = Recipe
     for section in sections:
         model = model.model_fields[section].annotation
@@ -496,7 +498,8 @@ def parse_setting(text: str) -> tuple[str, Any]:
 def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     """Return the recipe with the settings in place of its own.
 
-    Keys are a recipe's fields, dotted (`optimizer.lr`), and three that stand for several fields:
+    Keys are a recipe's fields, dotted (`optimizer.lr`) or as a section (`{"optimizer": {"lr": 1.0}}`), which leaves its
+    other fields as they are, and three that stand for several fields:
     `steps` (all scales together, shared out as the recipe does, at least one at the finest), `strength` (0 to 1: alpha
     times (2(1 - strength))^3, beta times (2 strength)^3, the total variation's weight times that or, where it is more,
     2 strength, so 0.5 changes nothing and 0 leaves the content alone), and a term's `taps` as names or stages
@@ -507,7 +510,7 @@ def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     Raises NstError naming the key and the accepted values.
     """
     data = recipe.model_dump()
-    settings = {str(key): own(value) for key, value in settings.items()}
+    settings = {key: own(value) for key, value in by_section(settings)}
     steps, strength = settings.pop("steps", None), settings.pop("strength", None)
     for key, value in sorted(settings.items(), key=lambda item: item[0] != "optimizer.kind"):
         if key in ("content.taps", "style.taps"):
@@ -529,6 +532,22 @@ def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     if strength is not None:
         changed = _strengthened(changed, strength)
     return changed
+
+
+def by_section(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield settings with dotted keys, also those that are given as a whole section."""
+    for key, value in settings.items():
+        if key in _SECTIONS and isinstance(value, Mapping):
+            yield from ((f"{key}.{inner}", setting) for inner, setting in value.items())
+        else:
+            yield str(key), value
+
+
+def _is_section(annotation: Any) -> bool:
+    return all(isinstance(kind, type) and issubclass(kind, Part) for kind in get_args(annotation) or [annotation])
+
+
+_SECTIONS = frozenset(name for name, field in Recipe.model_fields.items() if _is_section(field.annotation))
 
 
 def own(value: Any) -> Any:

@@ -104,6 +104,15 @@ def test_settings_options_and_their_order(quick, photo, painting):
     assert settings["optimizer"] == {"kind": "adam", "lr": 0.5}
 
 
+def test_a_section_among_the_settings_leaves_its_other_keys_alone(quick, photo, painting):
+    sections = {"optimizer": {"history": 3}, "tv": {"weight": 7.0}}
+    kept = nst.api.prepare(photo, painting, settings=sections, **quick).recipe
+    assert (kept.optimizer.kind, kept.optimizer.history, kept.optimizer.lr) == ("lbfgs", 3, 1.0)
+    assert (kept.tv.form, kept.tv.weight) == ("mean-squared-colour", 7.0)
+    sized = nst.api.prepare(photo, painting, settings={"size.pixels": 9, "size": {"pixels": 8}}, **quick).recipe
+    assert sized.size.pixels == 32
+
+
 def test_every_keyword_has_its_type():
     own = nst.api.prepare.__kwdefaults__
     assert list(Keywords.__annotations__) == [*(option.name for option in RECIPE_OPTIONS), *own]
@@ -229,6 +238,14 @@ def test_a_run_may_start_from_an_image_in_memory(quick, photo, painting):
     result = nst.stylize(photo, painting, init=start, **quick | {"steps": 0})
     np.testing.assert_allclose(result.image, start / 255)
     assert result.record["recipe"]["init"] == {"kind": "file", "file": "image", "sigma": 1.0, "seed": 0}
+
+
+def test_a_tensor_is_an_array(quick, photo, backend_name):
+    pixels = np.asarray(Image.open(photo))
+    library, maker = {"torch": ("torch", "tensor"), "tf": ("tensorflow", "constant")}[backend_name]
+    content = getattr(importlib.import_module(library), maker)(pixels)
+    judged = nst.api.prepare(content, content, **quick).inputs
+    np.testing.assert_array_equal(judged.content.pixels, pixels / 255)
 
 
 def test_inputs_are_left_alone(quick):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,15 @@ from nst_spec.images import deep
 from nst_spec.images.colour import to_srgb, to_srgb_deep
 from nst_spec.messages import Say
 
-Source = str | os.PathLike[str] | Image.Image | NDArray[Any]
+
+@runtime_checkable
+class Array(Protocol):
+    """NumPy's arrays and what NumPy reads as one: tensors of PyTorch and TensorFlow, for example."""
+
+    def __array__(self) -> NDArray[Any]: ...
+
+
+Source = str | os.PathLike[str] | Image.Image | Array
 """What can be read as a picture: a path, a Pillow image or an array."""
 
 LARGEST = 300_000_000
@@ -62,8 +70,8 @@ def read(source: Source, *, allow_large: bool = False, warn: Say = _warn) -> Pic
     (inverted), as Pillow does.
 
     Args:
-        source: a path; a Pillow image; or an array, uint8, uint16 or floating point in [0, 1], (H, W), (H, W, 3) or
-            (H, W, 4), the fourth channel being alpha. It is not changed.
+        source: a path; a Pillow image; or an array, or what NumPy reads as one, uint8, uint16 or floating point in
+            [0, 1], (H, W), (H, W, 3) or (H, W, 4), the fourth channel being alpha. It is not changed.
         allow_large: whether to decode images of more than LARGEST pixels.
         warn: is called with one line for everything that was not quite right but could be read.
 
@@ -74,10 +82,7 @@ def read(source: Source, *, allow_large: bool = False, warn: Say = _warn) -> Pic
         NstError: with one line that names the source and why it cannot be read.
     """
     notes: list[str] = []
-    if isinstance(source, np.ndarray):
-        name = "array"
-        picture = _in_memory(name, _from_array(source, notes))
-    elif isinstance(source, Image.Image):
+    if isinstance(source, Image.Image):
         where = name = "image"
         with decoding(where, allow_large, notes):
             picture = _in_memory(name, _pixels(source, None, where, notes))
@@ -93,8 +98,11 @@ def read(source: Source, *, allow_large: bool = False, warn: Say = _warn) -> Pic
             pixels = _pixels(_recognised(file, where), file, where, notes)
             file.seek(0)
             picture = Picture(pixels, name, hashlib.file_digest(file, "sha256").hexdigest(), Path(source))
+    elif isinstance(source, Array):
+        name = "array"
+        picture = _in_memory(name, _from_array(_as_array(source), notes))
     else:
-        raise not_accepted("picture", type(source).__name__, ["a path", "a Pillow image", "a NumPy array"])
+        raise not_accepted("picture", type(source).__name__, ["a path", "a Pillow image", "an array"])
     for note in notes:
         warn(f"{name}: {note}")
     return picture
@@ -249,11 +257,19 @@ def _deep_grey(image: Image.Image, where: str, notes: list[str]) -> NDArray[np.f
     return grey if transparent is None else _over_white(grey, (values != transparent).astype(np.float64), notes)
 
 
+def _as_array(source: Array) -> NDArray[Any]:
+    try:
+        return np.asarray(source)
+    except Exception as error:  # whatever its library raises: of PyTorch, a tensor on a GPU is a TypeError
+        raise NstError(f"array: NumPy cannot read the {type(source).__name__}: {reason(error)}") from None
+
+
 def _from_array(array: NDArray[Any], notes: list[str]) -> NDArray[np.float64]:
     floating = np.issubdtype(array.dtype, np.floating)
     unit = 1.0 if floating else _UNIT.get(array.dtype.newbyteorder("="))
     if unit is None or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
-        raise not_accepted("array", f"{array.dtype} of shape {array.shape}", _ARRAYS)
+        error = not_accepted("array", f"{array.dtype} of shape {array.shape}", _ARRAYS)
+        raise NstError(f"{error}{_way_on(array.shape)}")
     if array.size == 0:
         raise NstError(f"array: {array.shape[1]} x {array.shape[0]} px: it has no pixels")
     pixels: NDArray[np.float64] = array.astype(np.float64) / unit
@@ -262,6 +278,13 @@ def _from_array(array: NDArray[Any], notes: list[str]) -> NDArray[np.float64]:
     if pixels.ndim == 2:
         return np.repeat(pixels[..., None], 3, axis=2)
     return pixels if pixels.shape[2] == 3 else _over_white(pixels[..., :3], pixels[..., 3:], notes)
+
+
+def _way_on(shape: tuple[int, ...]) -> str:
+    if len(shape) == 4:
+        return "; of a batch, one image a time"
+    is_channels_first = len(shape) == 3 and shape[0] in (1, 3, 4)
+    return "; numpy.moveaxis(array, 0, -1) puts channels last" if is_channels_first else ""
 
 
 def _over_white(pixels: NDArray[np.float64], alpha: NDArray[np.float64], notes: list[str]) -> NDArray[np.float64]:

@@ -255,6 +255,15 @@ def test_a_rerun_repeats_the_picture(nst, photo, painting, quick, suffix):
     np.testing.assert_array_equal(pixels(f"out-rerun.{suffix}"), pixels(f"out.{suffix}"))
 
 
+def test_a_rerun_of_what_began_from_no_image_takes_none(nst, photo, painting, quick):
+    assert nst(photo, painting, "-o", "out.png", "--backend", "reference", *quick)[0] == 0
+    code, _, err = nst("rerun", "out.png", "--content", photo, "--start", photo)
+    assert (code, err) == (
+        2,
+        f"nst: --start: expected none, since out.png was not begun from an image, received {photo}\n",
+    )
+
+
 def test_a_rerun_blends_the_same_style_images(nst, photo, painting, quick):
     other = photo.with_name("other.png")
     Image.fromarray(to_uint8(smooth_image(20, 30, 9))).save(other)

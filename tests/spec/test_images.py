@@ -656,7 +656,7 @@ def test_a_picture_does_not_share_the_arrays_memory():
     [
         np.zeros((2, 2), np.int64), np.zeros((2, 2), bool), np.zeros((2, 2), np.uint32), np.zeros(4),
         np.zeros((2, 2, 2)),
-        np.zeros((2, 2, 1)), np.zeros((1, 2, 2, 3)), np.full((2, 2), 1.01), np.full((2, 2), -0.01),
+        np.zeros((2, 2, 1)), np.full((2, 2), 1.01), np.full((2, 2), -0.01),
         np.full((2, 2), np.nan), np.full((2, 2), np.inf),
     ],
 )  # fmt: skip
@@ -664,6 +664,37 @@ def test_other_arrays_are_refused(array):
     message = refusal(array)
     assert message.startswith(f"array: received '{array.dtype} ")
     assert message.endswith("uint8, uint16 or floating point in [0, 1], of shape (H, W), (H, W, 3) or (H, W, 4)")
+
+
+@pytest.mark.parametrize(
+    ("array", "way_on"),
+    [
+        (np.zeros((3, 20, 30)), "; numpy.moveaxis(array, 0, -1) puts channels last"),
+        (np.zeros((2, 20, 30, 3)), "; of a batch, one image a time"),
+        (np.zeros((20, 30, 2)), ""),
+    ],
+)
+def test_an_array_of_another_layout_is_told_the_way_on(array, way_on):
+    assert refusal(array).endswith(f"(H, W, 3) or (H, W, 4){way_on}")
+
+
+class Tensor:
+    """What NumPy reads as an array, as the frameworks' own are."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        if self.array is None:
+            raise TypeError("it is on a GPU")
+        return self.array
+
+
+def test_what_numpy_reads_as_an_array_is_one():
+    picture = read(Tensor(COLOURS))
+    assert (picture.name, picture.sha256) == ("array", read(COLOURS).sha256)
+    np.testing.assert_array_equal(picture.pixels, COLOURS / 255)
+    assert refusal(Tensor(None)) == "array: NumPy cannot read the Tensor: it is on a GPU"
 
 
 def test_a_pillow_image_is_not_changed():
@@ -685,7 +716,7 @@ def test_the_hash_of_a_picture_from_memory():
 
 @pytest.mark.parametrize("source", [None, 3, [[0, 0]], b"photo.jpg", io.BytesIO(b"")])
 def test_other_sources_are_refused(source):
-    assert refusal(source).endswith("accepted: a path, a Pillow image, a NumPy array")
+    assert refusal(source).endswith("accepted: a path, a Pillow image, an array")
 
 
 # --- what cannot be read ----------------------------------------------------------------------------------------------
