@@ -55,5 +55,10 @@ def with_gradient(
     """
     with record.stop_recording():
         y = tf.identity(function(x))
-    record.record_operation("NstWithGradient", [y], [x], lambda slope: [gradient(y, slope)])
+
+    def by_x(slope: tf.Tensor) -> list[tf.Tensor]:
+        slope.set_shape(y.shape)  # the slope of a slice, as a tile's tap is one, does not know its own
+        return [gradient(y, slope)]
+
+    record.record_operation("NstWithGradient", [y], [x], by_x)
     return y

@@ -48,7 +48,7 @@ def test_it_finds_the_same_losses_and_gradient(
         generator.uniform(seed, (97, 82, 3)) if pooling == "average" else smooth_image(97, 82, seed)
         for seed in (1, 2, 3)
     ]
-    settings = {"pooling.kind": pooling, "content.taps": "relu2_2", "style.taps": "relu1_1,relu2_1,relu3_1"}
+    settings = {"pooling.kind": pooling, "content.taps": "conv2_2", "style.taps": "relu1_1,relu2_1,conv3_1"}
     problem = make_problem("default", narrow_weights, *images[:2], dtype="float32", **settings)
     judged = [
         backends.load(backend_name, device="cpu", fast=fast, tile=tile).objective(problem) for fast in (True, False)
