@@ -405,12 +405,16 @@ def _first_update(a: Trace, b: Trace, profile: str) -> Measure | None:
         if (moved := trace.first_update(f"nudged/{n}")) is not None
     ]
     noise = max((error for error in own if error is not None), default=0.0)
-    # Each side rounds each value by half a unit in the last place, of white at most, and nothing averages that: values
-    # that are to move by less stay.
+    # Where one side alone moves, its own length is the measure.
+    received, expected = (ours, theirs) if theirs.any() else (theirs, ours)
+    # Each side rounds each value by half a unit in the last place, of white or of what is beyond it, and nothing
+    # averages that: values that are to move by less stay.
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        rounding = np.finfo(profile).eps / 2 * np.sum(np.abs(theirs)) / np.sum(theirs**2)
+        largest = np.max(np.abs(b.arrays["run/image/0"]), initial=1.0)
+        unit = np.finfo(profile).eps / 2 * np.exp2(np.ceil(np.log2(largest)))
+        rounding = unit * np.sum(np.abs(expected)) / np.sum(expected**2)
     limit = max(TOLERANCES.limit(profile, "update"), TOLERANCES.trajectory.limit * noise, finite_or_none(rounding) or 0)
-    error = _length_error(ours, theirs)
+    error = _length_error(received, expected)
     return Measure(error=error, limit=limit, ok=error is not None and error <= limit)
 
 

@@ -117,16 +117,31 @@ def test_a_first_update_that_pixels_round_away_is_held_to_its_own_rounding(trace
     assert not diff(lengthened(trace, 1.3), noisy).trajectory.first_update.ok
 
 
-def test_a_first_update_of_less_than_a_unit_in_the_last_place_is_not_judged_by_what_is_left_of_it(traced):
+def test_a_first_update_of_about_a_unit_in_the_last_place_is_held_to_what_rounding_does(traced):
     trace = traced("gatys2016", dtype="float32", steps=2)
-    start, after = (trace.arrays[f"run/image/{step}"] for step in (0, 1))
-    stays = np.abs(after - start) < np.finfo("float32").eps / 4
-    assert 0.01 < stays.mean() < 0.5
-    rounded = dataclasses.replace(
-        trace, arrays={**trace.arrays, "run/image/1": np.where(stays, start, start + 1.03 * (after - start))}
-    )
-    assert diff(rounded, trace).trajectory.first_update.ok
-    assert not diff(lengthened(trace, 1.2), trace).trajectory.first_update.ok
+    start, after = (trace.arrays[f"run/image/{step}"].astype("float64") for step in (0, 1))
+    assert 1 < np.abs(start).max() < 2  # noise goes beyond black and white
+    unit, update = np.finfo("float32").eps, after - start
+    assert np.abs(update).mean() < 20 * unit
+    limit = unit * np.abs(update).sum() / np.square(update).sum()
+    assert diff(lengthened(trace, 1 + 0.9 * limit), trace).trajectory.first_update.ok
+    assert not diff(lengthened(trace, 1 + 1.1 * limit), trace).trajectory.first_update.ok
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_first_update_that_one_side_alone_makes_is_out_unless_it_is_rounding(which, traced):
+    trace = traced(dtype="float32", steps=2, **{"size.margin": 0})
+
+    def updated(change):
+        starts = {name: trace.arrays[f"{name}/image/0"] for name in ("run", "nudged/1")}
+        moves = {f"{name}/image/1": start + change for name, start in starts.items()}
+        return dataclasses.replace(trace, arrays={**trace.arrays, **moves})
+
+    stayed, rounded, moved = map(updated, (0.0, 0.9 * np.finfo("float32").eps / 2, 1e-5))
+    order = slice(None, None, 1 - 2 * which)
+    assert diff(*(stayed, rounded)[order]).trajectory.first_update.ok
+    found = diff(*(stayed, moved)[order]).trajectory.first_update
+    assert (found.error, found.ok) == (1.0, False)
 
 
 def test_the_first_update_is_not_known_of_a_run_without_its_image_nor_judged_in_less_precision(trace):
