@@ -498,14 +498,13 @@ def parse_setting(text: str) -> tuple[str, Any]:
 def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     """Return the recipe with the settings in place of its own.
 
-    Keys are a recipe's fields, dotted (`optimizer.lr`) or as a section (`{"optimizer": {"lr": 1.0}}`), which leaves its
-    other fields as they are, and three that stand for several fields:
-    `steps` (all scales together, shared out as the recipe does, at least one at the finest), `strength` (0 to 1: alpha
-    times (2(1 - strength))^3, beta times (2 strength)^3, the total variation's weight times that or, where it is more,
-    2 strength, so 0.5 changes nothing and 0 leaves the content alone), and a term's `taps` as names or stages
-    (`style.taps = "1,3"` or `"relu1_1=0.5,relu3_1"`; a tap keeps its weight, a new one has 1). Another optimiser's
-    `kind` begins with that optimiser's own defaults; Adam's learning rate is then ADAM_STEP of the optimised space's
-    range.
+    Keys are a recipe's fields, dotted (`optimizer.lr`) or by section (`{"optimizer": {"lr": 1.0}}`, which leaves the
+    section's other fields as they are), and three that stand for several fields: `steps` (all scales together, shared
+    out as the recipe does, at least one at the finest), `strength` (0 to 1: alpha times (2(1 - strength))^3, beta times
+    (2 strength)^3, the total variation's weight times that or, where it is more, 2 strength, so 0.5 changes nothing and
+    0 leaves the content alone), and a term's `taps` as names or stages (`style.taps = "1,3"` or
+    `"relu1_1=0.5,relu3_1"`; a tap keeps its weight, a new one has 1). Another optimiser's `kind` begins with that
+    optimiser's own defaults; Adam's learning rate is then ADAM_STEP of the optimised space's range.
 
     Raises NstError naming the key and the accepted values.
     """

@@ -670,8 +670,9 @@ def test_other_arrays_are_refused(array):
     ("array", "way_on"),
     [
         (np.zeros((3, 20, 30)), "; numpy.moveaxis(array, 0, -1) puts channels last"),
-        (np.zeros((2, 20, 30, 3)), "; of a batch, one image a time"),
+        (np.zeros((2, 20, 30, 3)), "; of a batch, one image at a time"),
         (np.zeros((20, 30, 2)), ""),
+        (np.zeros((3, 20, 3), int), ""),
     ],
 )
 def test_an_array_of_another_layout_is_told_the_way_on(array, way_on):
