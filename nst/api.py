@@ -151,8 +151,8 @@ def prepare(
 ) -> Prepared:
     """Resolve everything that a run needs, the cheapest checks first.
 
-    `content`, `style`: what nst_spec.images.read takes: a path, a PIL image or an array; `style` also a list of these,
-    whose Gram matrices are blended.
+    `content`, `style`: what nst_spec.images.read takes: a path, a PIL image, an array or a tensor; `style` also a list
+    of these, whose Gram matrices are blended.
     `backend`: "torch", "tf" or "reference"; None is torch if it is installed, else tf.
     `recipe`: a name (`nst recipes`), a TOML file, or a Recipe.
     `weights`: a weight set's name or file instead of the recipe's; `device`: auto, cpu, cuda or mps;

@@ -266,9 +266,9 @@ def _toml(value: Any) -> str:
 
 def keywords(given: dict[str, Any], *, quiet: bool = False) -> dict[str, Any]:
     """Return the keywords of nst.api.prepare for the options of a command."""
-    from nst_spec.recipe import parse_setting
+    from nst_spec.recipe import by_section, parse_setting
 
     named = {name: value for name, value in given.items() if value is not None and name != "set_"}
     # A later --set wins over an earlier one, and a named option over both.
-    settings = dict(map(parse_setting, given["set_"]))
+    settings = {key: value for text in given["set_"] for key, value in by_section(dict([parse_setting(text)]))}
     return named | {"settings": settings, "say": say(quiet), "warn": to_stderr}

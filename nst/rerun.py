@@ -91,7 +91,7 @@ def prepare_again(
     if style and len(style) != len(inputs.styles):
         raise NstError(f"--style: expected {len(inputs.styles)}, one for each style image, received {len(style)}")
     if start and not inputs.start:
-        raise NstError(f"--start: expected none, since {picture.name} was not begun from an image, received {start}")
+        raise NstError(f"--start: expected none, since init.kind of {picture.name} is {recipe.init.kind!r}, not 'file'")
     content_found = _find(picture, "content", inputs.content, content)
     now: Sequence[str | None] = style or [None] * len(inputs.styles)
     styles_found = [_find(picture, "style", *one) for one in zip(inputs.styles, now, strict=True)]

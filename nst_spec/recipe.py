@@ -462,14 +462,15 @@ def _keys_of(where: list[Any], location: tuple[Any, ...]) -> Iterable[str]:
 def choices(key: str) -> tuple[str, ...]:
     """Return the words of which a key of a recipe is one; none where it is no choice among words."""
     *sections, last = key.split(".")
-    if sections == ["optimizer"]:
-        return tuple(OPTIMIZERS) if last == "kind" else ()
+    if key == "optimizer.kind":
+        return tuple(OPTIMIZERS)
     if not _SECTIONS.issuperset(sections):
         return ()  # a tap's weight, for example
-    model: Any = Recipe
-    for section in sections:
-        model = model.model_fields[section].annotation
-    return _words(model.model_fields[last].rebuild_annotation()) if last in model.model_fields else ()
+    models: Iterable[Any] = [Recipe.model_fields[section].annotation for section in sections] or [Recipe]
+    if sections == ["optimizer"]:
+        models = OPTIMIZERS.values()
+    annotations = (model.model_fields[last].rebuild_annotation() for model in models if last in model.model_fields)
+    return next(filter(None, map(_words, annotations)), ())
 
 
 def _words(annotation: Any) -> tuple[str, ...]:
@@ -576,7 +577,7 @@ def adapted_to(recipe: Recipe, weights: str, stated: Iterable[str] = ()) -> Reci
 
 def _unstated(settings: Mapping[str, Any], stated: Iterable[str]) -> dict[str, Any]:
     subjects = {_subject(key) for key in stated}
-    return {key: value for key, value in settings.items() if _subject(key) not in subjects}
+    return {key: value for key, value in by_section(settings) if _subject(key) not in subjects}
 
 
 def _subject(key: str) -> str:

@@ -243,9 +243,14 @@ def test_a_run_may_start_from_an_image_in_memory(quick, photo, painting):
 def test_a_tensor_is_an_array(quick, photo, backend_name):
     pixels = np.asarray(Image.open(photo))
     library, maker = {"torch": ("torch", "tensor"), "tf": ("tensorflow", "constant")}[backend_name]
-    content = getattr(importlib.import_module(library), maker)(pixels)
-    judged = nst.api.prepare(content, content, **quick).inputs
-    np.testing.assert_array_equal(judged.content.pixels, pixels / 255)
+    content, channels_first = (
+        getattr(importlib.import_module(library), maker)(array) for array in (pixels, pixels.transpose(2, 0, 1))
+    )
+    with pytest.raises(nst.NstError, match=r"; numpy\.moveaxis\(numpy\.asarray\(array\), 0, -1\) puts channels last$"):
+        nst.api.prepare(channels_first, content, **quick)
+    inputs = nst.api.prepare(np.moveaxis(np.asarray(channels_first), 0, -1), content, **quick).inputs
+    for picture in (inputs.content, *inputs.styles):
+        np.testing.assert_array_equal(picture.pixels, pixels / 255)
 
 
 def test_inputs_are_left_alone(quick):

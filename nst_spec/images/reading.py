@@ -284,7 +284,7 @@ def _way_on(shape: tuple[int, ...]) -> str:
     if len(shape) == 4:
         return "; of a batch, one image at a time"
     is_channels_first = len(shape) == 3 and shape[0] in (3, 4) and shape[2] not in (3, 4)
-    return "; numpy.moveaxis(array, 0, -1) puts channels last" if is_channels_first else ""
+    return "; numpy.moveaxis(numpy.asarray(array), 0, -1) puts channels last" if is_channels_first else ""
 
 
 def _over_white(pixels: NDArray[np.float64], alpha: NDArray[np.float64], notes: list[str]) -> NDArray[np.float64]:

@@ -669,7 +669,7 @@ def test_other_arrays_are_refused(array):
 @pytest.mark.parametrize(
     ("array", "way_on"),
     [
-        (np.zeros((3, 20, 30)), "; numpy.moveaxis(array, 0, -1) puts channels last"),
+        (np.zeros((3, 20, 30)), "; numpy.moveaxis(numpy.asarray(array), 0, -1) puts channels last"),
         (np.zeros((2, 20, 30, 3)), "; of a batch, one image at a time"),
         (np.zeros((20, 30, 2)), ""),
         (np.zeros((3, 20, 3), int), ""),

@@ -162,6 +162,16 @@ def test_what_a_file_states_is_not_adapted_as_in_the_recipe_it_is_based_on(base,
         assert functools.reduce(getattr, key.split("."), adapted) == value, key
 
 
+def test_what_a_file_states_is_not_adapted_by_a_section_either(tmp_path):
+    (tmp_path / "base.toml").write_text(
+        'based_on = "gatys2016"\n[adapted.embedded]\nstyle.gram = "none"\ntv.weight = 3.0\n'
+    )
+    mine = tmp_path / "mine.toml"
+    mine.write_text('based_on = "base.toml"\nstyle.gram = "elements"\n')
+    adapted = recipe.adapted_to(recipe.load(mine), "embedded")
+    assert (adapted.style.gram, adapted.tv.weight) == ("elements", 3.0)
+
+
 def test_taps_are_chosen_by_name_number_and_weight():
     assert changed("dye2023", style__taps="1,3").style.taps == {"relu1_2": 1.0, "relu3_4": 1.0}
     assert changed("dye2023", content__taps=4).content.taps == {"relu4_4": 1.0}
@@ -403,8 +413,11 @@ def test_a_setting_without_equals_is_refused():
         ("carry", ("image", "change")),
         ("colours", ("style", "content")),
         ("optimizer.kind", ("adam", "lbfgs", "sgd")),
+        ("optimizer.convention", ("torch", "hat")),
         ("optimizer.lr", ()),
+        ("optimizer.bogus", ()),
         ("style.taps", ()),
+        ("style.taps.relu1_1", ()),
         ("style", ()),
         ("guard", ()),
         ("steps", ()),
