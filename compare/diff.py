@@ -410,7 +410,7 @@ def _first_update(a: Trace, b: Trace, profile: str) -> Measure | None:
     # Each side rounds each value by half a unit in the last place, of white or of what is beyond it, and nothing
     # averages that: values that are to move by less stay.
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        largest = np.max(np.abs(b.arrays["run/image/0"]), initial=1.0)
+        largest = np.max(np.abs(b.arrays[START]), initial=1.0)
         unit = np.finfo(profile).eps / 2 * np.exp2(np.ceil(np.log2(largest)))
         rounding = unit * np.sum(np.abs(expected)) / np.sum(expected**2)
     limit = max(TOLERANCES.limit(profile, "update"), TOLERANCES.trajectory.limit * noise, finite_or_none(rounding) or 0)

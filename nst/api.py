@@ -171,7 +171,8 @@ def prepare(
     """
     if not isinstance(settings, Mapping | None):
         raise NstError(f"settings: expected a dict, for example {{'optimizer.lr': 0.5}}, received {settings!r}")
-    changes = {**dict(recipes.by_section(settings or {})), **to_settings(overrides, prepare.__kwdefaults__ or ())}
+    changes = dict(recipes.by_section((settings or {}).items()))
+    changes |= to_settings(overrides, prepare.__kwdefaults__ or ())
     base = recipe if isinstance(recipe, Recipe) else recipes.load(recipe)
     # The recipe goes on naming its own set: a set without a preprocessing takes that one's.
     set_weights = changes.pop("weights") if isinstance(changes.get("weights"), str) else None

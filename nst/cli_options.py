@@ -270,5 +270,5 @@ def keywords(given: dict[str, Any], *, quiet: bool = False) -> dict[str, Any]:
 
     named = {name: value for name, value in given.items() if value is not None and name != "set_"}
     # A later --set wins over an earlier one, and a named option over both.
-    settings = {key: value for text in given["set_"] for key, value in by_section(dict([parse_setting(text)]))}
+    settings = dict(by_section(map(parse_setting, given["set_"])))
     return named | {"settings": settings, "say": say(quiet), "warn": to_stderr}

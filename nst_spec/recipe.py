@@ -510,7 +510,7 @@ def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     Raises NstError naming the key and the accepted values.
     """
     data = recipe.model_dump()
-    settings = {key: own(value) for key, value in by_section(settings)}
+    settings = {key: own(value) for key, value in by_section(settings.items())}
     steps, strength = settings.pop("steps", None), settings.pop("strength", None)
     for key, value in sorted(settings.items(), key=lambda item: item[0] != "optimizer.kind"):
         if key in ("content.taps", "style.taps"):
@@ -534,9 +534,9 @@ def override(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     return changed
 
 
-def by_section(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield settings with dotted keys, also those that are given as a whole section."""
-    for key, value in settings.items():
+def by_section(settings: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Yield settings, each its key and value, with dotted keys, also those that are given as a whole section."""
+    for key, value in settings:
         if key in _SECTIONS and isinstance(value, Mapping):
             yield from ((f"{key}.{inner}", setting) for inner, setting in value.items())
         else:
@@ -577,7 +577,7 @@ def adapted_to(recipe: Recipe, weights: str, stated: Iterable[str] = ()) -> Reci
 
 def _unstated(settings: Mapping[str, Any], stated: Iterable[str]) -> dict[str, Any]:
     subjects = {_subject(key) for key in stated}
-    return {key: value for key, value in by_section(settings) if _subject(key) not in subjects}
+    return {key: value for key, value in by_section(settings.items()) if _subject(key) not in subjects}
 
 
 def _subject(key: str) -> str:

@@ -107,8 +107,9 @@ def test_ctrl_c_and_a_wish_to_end_write_the_image_so_far(number, nst, photo, pai
 
     show = Display.__call__
     monkeypatch.setattr(Display, "__call__", interrupt)
-    usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
-    before = signal.signal(number, usual)  # a job in the background ignores one, and `nohup` another
+    usual = {number: signal.SIG_DFL} | {signal.SIGINT: signal.default_int_handler}
+    # A job in the background ignores one, and `nohup` another.
+    before = {each: signal.signal(each, handler) for each, handler in usual.items()}
     code, out, err = nst(
         photo,
         painting,
@@ -127,7 +128,7 @@ def test_ctrl_c_and_a_wish_to_end_write_the_image_so_far(number, nst, photo, pai
     assert "stopping after this step" in err
     assert "of 9999 steps" in err
     assert pixels("o.png").shape == (36, 48, 3)
-    assert signal.signal(number, before) is usual
+    assert {each: signal.signal(each, handler) for each, handler in before.items()} == usual
 
 
 def test_a_program_may_paint_in_a_thread_of_its_own(nst, photo, painting, quick):

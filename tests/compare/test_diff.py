@@ -128,6 +128,19 @@ def test_a_first_update_of_about_a_unit_in_the_last_place_is_held_to_what_roundi
     assert not diff(lengthened(trace, 1 + 1.1 * limit), trace).trajectory.first_update.ok
 
 
+def test_a_first_update_of_less_than_a_unit_in_the_last_place_is_not_judged_by_what_is_left_of_it(traced):
+    trace = traced("gatys2016", dtype="float32", steps=2)
+    arrays = dict(trace.arrays)
+    for name in ("run", "nudged/1"):  # which would excuse what it does not share
+        start, after = (arrays[f"{name}/image/{step}"].astype("float64") for step in (0, 1))
+        stays = np.abs(after - start) < np.finfo("float32").eps / 2
+        assert 0.01 < stays.mean() < 0.5
+        arrays[f"{name}/image/1"] = np.where(stays, start, start + 1.04 * (after - start))
+    rounded = dataclasses.replace(trace, arrays=arrays)
+    assert diff(rounded, trace).trajectory.first_update.ok
+    assert not diff(lengthened(trace, 1.2), trace).trajectory.first_update.ok
+
+
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_first_update_that_one_side_alone_makes_is_out_unless_it_is_rounding(which, traced):
     trace = traced(dtype="float32", steps=2, **{"size.margin": 0})

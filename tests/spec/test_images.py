@@ -676,7 +676,9 @@ def test_other_arrays_are_refused(array):
     ],
 )
 def test_an_array_of_another_layout_is_told_the_way_on(array, way_on):
-    assert refusal(array).endswith(f"(H, W, 3) or (H, W, 4){way_on}")
+    message = refusal(array)
+    assert message.startswith(f"array: received '{array.dtype} of shape {array.shape}'; accepted: uint8, uint16 or")
+    assert message.endswith(f"floating point in [0, 1], of shape (H, W), (H, W, 3) or (H, W, 4){way_on}")
 
 
 class Tensor:
