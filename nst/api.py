@@ -268,9 +268,9 @@ def _as_computed(plan: Plan) -> dict[str, Any]:
 def evaluate(
     content: images.Source,
     style: Styles,
-    image: images.Source | None = None,
     backend: str | None = None,
     recipe: str | Path | Recipe = DEFAULT_RECIPE,
+    image: images.Source | None = None,
     **overrides: Unpack[Keywords],
 ) -> Judgement:
     """Judge an image by a recipe, at the recipe's finest size and before any step.

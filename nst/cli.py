@@ -275,7 +275,7 @@ def evaluate(
 
     if save_arrays:
         check_file(save_arrays, ".npz", force)
-    judgement = api.evaluate(content, style, image, **keywords(given))
+    judgement = api.evaluate(content, style, image=image, **keywords(given))
     if save_arrays:
         check_kept(save_arrays, [image, given["recipe"], *files_of(judgement.inputs)])
         report.save_arrays(save_arrays, judgement.evaluation)

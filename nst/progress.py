@@ -150,4 +150,5 @@ class Interrupt:
     def _request(self, number: int, frame: FrameType | None) -> None:
         self._restore()
         self.requested = True
-        self.say("stopping after this step and writing the picture; Ctrl-C again to quit without it")
+        asked = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        self.say(f"stopping after this step and writing the picture; {asked} again to quit without it")

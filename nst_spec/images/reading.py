@@ -35,7 +35,7 @@ LARGEST = 300_000_000
 """The pixels of the largest image that is decoded without `allow_large`; more may be a decompression bomb."""
 
 _UNIT = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
-_ARRAYS = ("uint8, uint16 or floating point in [0, 1], of shape (H, W), (H, W, 3) or (H, W, 4)",)
+_ARRAYS = ("uint8, uint16 or floating point in [0, 1], of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)",)
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """What a TIFF and a BigTIFF begin with."""
 _PILLOW_SETTINGS = threading.Lock()
@@ -71,7 +71,7 @@ def read(source: Source, *, allow_large: bool = False, warn: Say = _warn) -> Pic
 
     Args:
         source: a path; a Pillow image; or an array, or what NumPy reads as one, uint8, uint16 or floating point in
-            [0, 1], (H, W), (H, W, 3) or (H, W, 4), the fourth channel being alpha. It is not changed.
+            [0, 1], (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), the fourth channel being alpha. It is not changed.
         allow_large: whether to decode images of more than LARGEST pixels.
         warn: is called with one line for everything that was not quite right but could be read.
 
@@ -267,7 +267,7 @@ def _as_array(source: Array) -> NDArray[Any]:
 def _from_array(array: NDArray[Any], notes: list[str]) -> NDArray[np.float64]:
     floating = np.issubdtype(array.dtype, np.floating)
     unit = 1.0 if floating else _UNIT.get(array.dtype.newbyteorder("="))
-    if unit is None or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
+    if unit is None or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))):
         error = not_accepted("array", f"{array.dtype} of shape {array.shape}", _ARRAYS)
         raise NstError(f"{error}{_way_on(array.shape)}")
     if array.size == 0:
@@ -275,15 +275,15 @@ def _from_array(array: NDArray[Any], notes: list[str]) -> NDArray[np.float64]:
     pixels: NDArray[np.float64] = array.astype(np.float64) / unit
     if not (pixels.min() >= 0.0 and pixels.max() <= 1.0):  # so written, NaN is refused too
         raise not_accepted("array", f"{array.dtype} from {pixels.min()} to {pixels.max()}", _ARRAYS)
-    if pixels.ndim == 2:
-        return np.repeat(pixels[..., None], 3, axis=2)
+    if pixels.ndim == 2 or pixels.shape[2] == 1:
+        return np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2)
     return pixels if pixels.shape[2] == 3 else _over_white(pixels[..., :3], pixels[..., 3:], notes)
 
 
 def _way_on(shape: tuple[int, ...]) -> str:
     if len(shape) == 4:
         return "; of a batch, one image at a time"
-    is_channels_first = len(shape) == 3 and shape[0] in (3, 4) and shape[2] not in (3, 4)
+    is_channels_first = len(shape) == 3 and shape[0] in (1, 3, 4) and shape[2] not in (1, 3, 4)
     return "; numpy.moveaxis(numpy.asarray(array), 0, -1) puts channels last" if is_channels_first else ""
 
 

@@ -98,8 +98,10 @@ def test_the_names_of_a_long_run_s_pictures_are_of_one_length(nst, photo, painti
     assert "out-00050.png: exists already" in err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_ctrl_c_and_a_wish_to_end_write_the_image_so_far(number, nst, photo, painting, narrow_file, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "asked"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP")]
+)
+def test_ctrl_c_and_a_wish_to_end_write_the_image_so_far(number, asked, nst, photo, painting, narrow_file, monkeypatch):
     def interrupt(display, progress):
         show(display, progress)
         if progress.step == 2:
@@ -125,7 +127,7 @@ def test_ctrl_c_and_a_wish_to_end_write_the_image_so_far(number, nst, photo, pai
         9999,
     )
     assert (code, out) == (0, "o.png\n")
-    assert "stopping after this step" in err
+    assert f"stopping after this step and writing the picture; {asked} again to quit without it" in err
     assert "of 9999 steps" in err
     assert pixels("o.png").shape == (36, 48, 3)
     assert {each: signal.signal(each, handler) for each, handler in before.items()} == usual

@@ -621,8 +621,13 @@ def test_warnings_go_to_the_warnings_module_unless_told_otherwise(tmp_path):
 # --- from memory ------------------------------------------------------------------------------------------------------
 
 
+ACCEPTED_ARRAYS = (
+    "accepted: uint8, uint16 or floating point in [0, 1], of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
+)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, ">u2", np.float16, np.float32, np.float64, ">f4"])
-@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3), (4, 5, 4)])
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 3), (4, 5, 4)])
 def test_arrays(dtype, shape):
     dtype = np.dtype(dtype)
     random = np.random.default_rng(0).random(shape)
@@ -632,8 +637,8 @@ def test_arrays(dtype, shape):
     array.setflags(write=False)
     picture = (read_over_white if shape[2:] == (4,) else read)(array)
     values = before.astype(np.float64) / top
-    if values.ndim == 2:
-        expected = np.stack([values] * 3, axis=-1)
+    if values.ndim == 2 or shape[2] == 1:
+        expected = np.dstack([values] * 3)
     elif shape[2] == 4:
         expected = 1 - values[..., 3:] * (1 - values[..., :3])
     else:
@@ -656,20 +661,21 @@ def test_a_picture_does_not_share_the_arrays_memory():
     [
         np.zeros((2, 2), np.int64), np.zeros((2, 2), bool), np.zeros((2, 2), np.uint32), np.zeros(4),
         np.zeros((2, 2, 2)),
-        np.zeros((2, 2, 1)), np.full((2, 2), 1.01), np.full((2, 2), -0.01),
+        np.full((2, 2), 1.01), np.full((2, 2), -0.01),
         np.full((2, 2), np.nan), np.full((2, 2), np.inf),
     ],
 )  # fmt: skip
 def test_other_arrays_are_refused(array):
     message = refusal(array)
     assert message.startswith(f"array: received '{array.dtype} ")
-    assert message.endswith("uint8, uint16 or floating point in [0, 1], of shape (H, W), (H, W, 3) or (H, W, 4)")
+    assert message.endswith(ACCEPTED_ARRAYS)
 
 
 @pytest.mark.parametrize(
     ("array", "way_on"),
     [
         (np.zeros((3, 20, 30)), "; numpy.moveaxis(numpy.asarray(array), 0, -1) puts channels last"),
+        (np.zeros((1, 20, 30)), "; numpy.moveaxis(numpy.asarray(array), 0, -1) puts channels last"),
         (np.zeros((2, 20, 30, 3)), "; of a batch, one image at a time"),
         (np.zeros((20, 30, 2)), ""),
         (np.zeros((3, 20, 3), int), ""),
@@ -677,8 +683,7 @@ def test_other_arrays_are_refused(array):
 )
 def test_an_array_of_another_layout_is_told_the_way_on(array, way_on):
     message = refusal(array)
-    assert message.startswith(f"array: received '{array.dtype} of shape {array.shape}'; accepted: uint8, uint16 or")
-    assert message.endswith(f"floating point in [0, 1], of shape (H, W), (H, W, 3) or (H, W, 4){way_on}")
+    assert message == f"array: received '{array.dtype} of shape {array.shape}'; {ACCEPTED_ARRAYS}{way_on}"
 
 
 class Tensor:
