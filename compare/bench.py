@@ -47,7 +47,7 @@ class Case:
     def problem(self, dtype: str) -> Problem:
         """Return the problem; its images are noise, since speed does not depend on what they show."""
         content, style = (generator.uniform(seed, (self.size, self.size, 3)).astype(dtype) for seed in (1, 2))
-        return Problem(self.recipe, self.weights, self.preprocessing, content, (style,))
+        return Problem(self.recipe, self.weights, self.preprocessing, content, (style,), self.recipe.steps)
 
     @property
     def multiply_adds(self) -> int:

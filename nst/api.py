@@ -1,5 +1,6 @@
 """The Python API: `stylize` makes a picture, `evaluate` judges one."""
 
+import dataclasses
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -285,8 +286,8 @@ def evaluate(
     prepared = prepare(content, style, backend, recipe, **overrides)
     finest = run.stages_of(prepared.recipe, prepared.inputs.content, *prepared.inputs.styles)[-1]
     # No step is taken, so no memory is wanted for an optimiser.
-    stepless = recipes.override(prepared.recipe, {"steps": 0})
-    problem = run.problem_at(finest, stepless, prepared.inputs, prepared.backend.dtype)
+    stepless = dataclasses.replace(finest, steps=0)
+    problem = run.problem_at(stepless, prepared.recipe, prepared.inputs, prepared.backend.dtype)
     width, height = finest.content_size
     if picture is None:
         pixels: NDArray[np.floating] = run.initial_image(prepared.recipe, prepared.inputs, problem, finest)

@@ -42,13 +42,17 @@ MOST_THREADS = 4096
 
 @dataclass(frozen=True)
 class Problem:
-    """What is minimised: a recipe, the network's weights and input space, and the images at the scale's size."""
+    """What is minimised: a recipe, the network's weights and input space, and the images at the scale's size.
+
+    `steps` are those that this scale is to take, for whose state memory is planned; 0 where images are only judged.
+    """
 
     recipe: Recipe
     weights: WeightSet
     preprocessing: str
     content: Image
     styles: tuple[Image, ...]
+    steps: int = 0
 
     @property
     def pixels(self) -> int:
@@ -244,7 +248,7 @@ class Backend(Protocol):
         """Return the framework's switches that change numbers, as they stand: threads, tf32, deterministic, ..."""
 
     def objective(self, problem: Problem, tile: tiles.Tile | None = None) -> Objective:
-        """Return the problem with the network built and the targets computed, in other tiles than the settings'."""
+        """Return the problem with the network built and the targets computed; `tile` takes the settings' place."""
 
     def ran_out_of_memory(self, error: BaseException) -> bool:
         """Return whether the error says that memory has run out, the host's or the device's."""
@@ -291,7 +295,7 @@ def default_name() -> str:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a backend is asked to compute.
+    """How a backend is asked to compute; NstError naming what is accepted where a value is not.
 
     `device` is one of DEVICES, `dtype` one of DTYPES, `precision` one of PRECISIONS, `threads` the number of CPU
     threads (None: the framework's own number, or nst_spec.cpu.count if that is less; TensorFlow's environment may say
@@ -308,6 +312,18 @@ class Settings:
     deterministic: bool = False
     fast: bool = False
     tile: tiles.Tile = "auto"
+
+    def __post_init__(self) -> None:
+        for what, accepted in {"device": DEVICES, "dtype": DTYPES, "precision": PRECISIONS}.items():
+            if getattr(self, what) not in accepted:
+                raise not_accepted(what, getattr(self, what), accepted)
+        is_whole = isinstance(self.threads, int) and not isinstance(self.threads, bool)
+        if self.threads is not None and not (is_whole and 1 <= self.threads <= MOST_THREADS):
+            raise NstError(f"threads: expected 1 to {MOST_THREADS}, received {self.threads!r}")
+        for what in ("deterministic", "fast"):
+            if not isinstance(getattr(self, what), bool):
+                raise NstError(f"{what}: expected True or False, received {getattr(self, what)!r}")
+        object.__setattr__(self, "tile", tiles.checked(self.tile))
 
 
 class Configured:
@@ -331,7 +347,7 @@ class Configured:
         self.device = choose_device(settings.device, available, backend=self.name)
         self.precision = choose_precision(settings.precision, self.device, settings.dtype, gains_by_bf16)
         self.dtype, self.fast = settings.dtype, settings.fast
-        self.tile = tiles.checked(settings.tile)
+        self.tile = settings.tile
 
     def undisturbed(self) -> AbstractContextManager[object]:
         """Return a context that changes nothing, for what has no modes; nst_spec.backend.Backend."""
@@ -354,6 +370,7 @@ class Configured:
             free -= winograd.kernel_bytes(problem.weights.arrays, recipe.taps)
         needs = memory.Needs(
             recipe,
+            problem.steps,
             problem.weights.widths,
             problem.content.shape[:2],
             [style.shape[:2] for style in problem.styles],
@@ -369,22 +386,14 @@ class Configured:
 def load(name: str | None = None, **settings: Any) -> Backend:
     """Return a backend, importing its framework; the keywords are the fields of Settings.
 
-    Raises NstError for an unknown name, device, dtype or precision, and for a missing framework, naming the extra to
-    install.
+    Raises NstError for an unknown name, for a value that Settings does not accept, and for a missing framework, naming
+    the extra to install.
     """
     name = name or default_name()
     entries = _entry_points()
     if not isinstance(name, str) or name not in entries:
         raise not_accepted("backend", name, sorted(entries))
     asked = Settings(**{name: own(value) for name, value in settings.items()})
-    choices = {"device": DEVICES, "dtype": DTYPES, "precision": PRECISIONS}
-    for what, accepted in choices.items():
-        if getattr(asked, what) not in accepted:
-            raise not_accepted(what, getattr(asked, what), accepted)
-    is_whole = isinstance(asked.threads, int) and not isinstance(asked.threads, bool)
-    if asked.threads is not None and not (is_whole and 1 <= asked.threads <= MOST_THREADS):
-        raise NstError(f"threads: expected 1 to {MOST_THREADS}, received {asked.threads!r}")
-    tiles.checked(asked.tile)
     framework = _missing_framework(entries[name])
     if framework:
         raise NstError(f"backend {name}: {framework} is not installed; {install(name)}")

@@ -1,23 +1,36 @@
 """The one kind of error a user can cause, and the one way of saying what would have been accepted."""
 
 import difflib
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+T = TypeVar("T")
 
 
 class NstError(Exception):
     """A mistake or a circumstance that the user can do something about; its message is one readable sentence."""
 
 
-def not_accepted(what: str, received: object, accepted: Iterable[object]) -> NstError:
-    """Return the error that names `what`, the value received, every accepted value, and the one that may be meant."""
+def not_accepted(what: str, received: object, accepted: Iterable[object], *, within: str = "") -> NstError:
+    """Return the error that names `what`, the value received, every accepted value, and the one that may be meant.
+
+    `within` is what is shown before each of them: the sections of a key, for example.
+    """
     names = [str(value) for value in accepted]
     guess = meant(str(received), names) if len(names) > 1 else None
-    hint = f"; did you mean {guess}?" if guess else ""
-    return NstError(f"{what}: received {received!r}; accepted: {', '.join(names)}{hint}")
+    hint = f"; did you mean {within}{guess}?" if guess else ""
+    shown = f"{within}{received}" if within else received
+    return NstError(f"{what}: received {shown!r}; accepted: {', '.join(within + name for name in names)}{hint}")
+
+
+def named(what: str, name: str, table: Mapping[str, T]) -> T:
+    """Return what a table has under a name; raises the error of `not_accepted` where it has none."""
+    if name not in table:
+        raise not_accepted(what, name, table)
+    return table[name]
 
 
 def meant(received: str, names: Iterable[str]) -> str | None:

@@ -3,7 +3,6 @@
 import dataclasses
 from functools import partial
 
-from nst_spec import recipe as recipes
 from nst_spec import tiles
 from nst_spec.backend import Backend, Image, Losses, Objective, Problem
 from nst_spec.errors import NstError
@@ -64,12 +63,14 @@ class FrugalDescent:
     def _choose_smaller_tiles(self, failed: Plan) -> None:
         images = (self.problem.content, *self.problem.styles)
         side = failed.tile or max(max(image.shape[:2]) for image in images)
-        smaller = None if self.backend.tile == "off" else tiles.smaller(side)
+        is_off = self.backend.tile == "off"
+        smaller = None if is_off else tiles.smaller(side)
         if smaller is None:
-            ways = "--tile auto" if self.backend.tile == "off" else "--optimizer adam"
+            has_history = isinstance(self.problem.recipe.optimizer, LBFGS)
+            other = "--tile auto" if is_off else "--optimizer adam" if has_history else None
             raise OutOfMemoryError(
-                f"{OUT_OF_MEMORY} in {'tiles of ' if failed.tile else ''}{side} px; "
-                f"a smaller --size needs less, and so does {ways}"
+                f"{OUT_OF_MEMORY} in {'tiles of ' if failed.tile else ''}{side} px; a smaller --size needs less"
+                f"{f', and so does {other}' if other else ''}"
             )
         self.warn(f"{OUT_OF_MEMORY}; going on from the last step in tiles of {smaller} px")
         self.tile = smaller
@@ -83,8 +84,7 @@ class FrugalDescent:
                 self._check(error)
             self._choose_smaller_tiles(self.planned)
             # What the optimiser holds is no longer free, and must not be planned for once more.
-            stateless = recipes.override(self.problem.recipe, {"steps": 0})
-            self.descent.judge_by(partial(self._objective, dataclasses.replace(self.problem, recipe=stateless)))
+            self.descent.judge_by(partial(self._objective, dataclasses.replace(self.problem, steps=0)))
 
     def update(self) -> None:
         """Take the optimiser's step, with a shorter history of L-BFGS where memory runs out."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nst_spec.errors import not_accepted
+from nst_spec.errors import named
 
 Array = NDArray[np.float64]
 
@@ -73,23 +73,23 @@ STYLE_FACTORS: Mapping[str, Callable[[Shape, float], float]] = {
 
 def gram_divisor(form: str, shape: Shape) -> float:
     """Return the divisor of the Gram matrix; raises NstError for an unknown form, naming the accepted ones."""
-    if form not in GRAM_DIVISORS:
-        raise not_accepted("Gram divisor", form, GRAM_DIVISORS)
-    return GRAM_DIVISORS[form](shape)
+    return named("Gram divisor", form, GRAM_DIVISORS)(shape)
 
 
 def content_factor(form: str, shape: Shape, energy: float) -> float:
-    """Return the factor of the content term; `energy` is sum P^2 of the target features."""
-    if form not in CONTENT_FACTORS:
-        raise not_accepted("content term", form, CONTENT_FACTORS)
-    return CONTENT_FACTORS[form](shape, energy)
+    """Return the factor of the content term; `energy` is sum P^2 of the target features.
+
+    Raises NstError for an unknown form, naming the accepted ones.
+    """
+    return named("content term", form, CONTENT_FACTORS)(shape, energy)
 
 
 def style_factor(form: str, shape: Shape, energy: float) -> float:
-    """Return the factor of the style term; `energy` is sum A^2 of the target Gram matrix as the recipe divides it."""
-    if form not in STYLE_FACTORS:
-        raise not_accepted("style term", form, STYLE_FACTORS)
-    return STYLE_FACTORS[form](shape, energy)
+    """Return the factor of the style term; `energy` is sum A^2 of the target Gram matrix as the recipe divides it.
+
+    Raises NstError for an unknown form, naming the accepted ones.
+    """
+    return named("style term", form, STYLE_FACTORS)(shape, energy)
 
 
 def gram(features: Array, divisor: float) -> Array:
@@ -192,9 +192,7 @@ def total_variation(variable: Array, form: str) -> tuple[float, Array]:
 
     Raises NstError for an unknown form, naming the accepted ones.
     """
-    if form not in TV_FORMS:
-        raise not_accepted("total-variation form", form, TV_FORMS)
-    return TV_FORMS[form](variable)
+    return named("total-variation form", form, TV_FORMS)(variable)
 
 
 def total_loss(content: float, style: float, tv: float, weights: tuple[float, float, float]) -> float:

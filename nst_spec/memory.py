@@ -40,12 +40,13 @@ GIBIBYTE = 2**30
 class Needs:
     """What decides how much memory a problem takes.
 
-    `image` is (height, width) in pixels, and so is each of `styles`; `content` the content features' shapes; `itemsize`
-    is the bytes of a number, `workspace` how many arrays as large as the network's largest layer the framework takes on
-    the way, `on_gpu` whether a GPU computes it.
+    `steps` are those to be taken; `image` is (height, width) in pixels, and so is each of `styles`; `content` the
+    content features' shapes; `itemsize` is the bytes of a number, `workspace` how many arrays as large as the network's
+    largest layer the framework takes on the way, `on_gpu` whether a GPU computes it.
     """
 
     recipe: Recipe
+    steps: int
     widths: Sequence[int]
     image: tuple[int, int]
     styles: Sequence[tuple[int, int]]
@@ -66,7 +67,8 @@ class Needs:
         which they are as well.
         """
         layers = [
-            vgg19.channels_of(self.widths, layer) * math.prod(-(-side // _stride(layer)) for side in (height, width))
+            vgg19.channels_of(self.widths, layer)
+            * math.prod(vgg19.map_side(layer, side, "ceil") for side in (height, width))
             for layer in vgg19.layers_to(self.recipe.taps)
             if not layer.startswith("conv") or layer in self.recipe.taps
         ]
@@ -112,18 +114,14 @@ class Needs:
 
     @property
     def history(self) -> int:
-        """The pairs that L-BFGS comes to remember; 0 for another optimiser."""
+        """The pairs that L-BFGS comes to remember, one fewer than its steps; 0 for another optimiser."""
         optimizer = self.recipe.optimizer
-        return min(optimizer.history, self.recipe.steps) if isinstance(optimizer, LBFGS) else 0
+        return min(optimizer.history, max(0, self.steps - 1)) if isinstance(optimizer, LBFGS) else 0
 
     def state(self, history: int) -> int:
         """Return the bytes of what is as large as the image, Adam's moments or so many pairs of L-BFGS included."""
         moments = 2 if isinstance(self.recipe.optimizer, Adam) else 0
         return self.pixels * (IMAGES + moments + 2 * history)
-
-
-def _stride(layer: str) -> int:
-    return vgg19.stride(layer) * (2 if layer.startswith("pool") else 1)
 
 
 @dataclass(frozen=True)
@@ -157,19 +155,16 @@ def plan(needs: Needs, tile: tiles.Tile, free: int) -> Plan:
     nothing else helps.
     """
     ours = int(free * SHARE)
-    room = ours - needs.state(needs.history)
+    side = _fitting(needs, ours) if tile == "auto" else None if isinstance(tile, str) else tile
     reasons = []
-    side = None if isinstance(tile, str) else tile
-    fits = needs.whole <= room
-    if tile == "auto" and not (fits and needs.is_indexable):
-        side = _fitting_tile(needs, ours)
+    if tile == "auto" and side:
         height, width = needs.image
         total = needs.whole + needs.state(needs.history)
         too_much = f"needs about {_gibibytes(total)}, and {_gibibytes(free)} are free"
-        why = "would have layers too long for fast kernels" if fits else too_much
+        why = "would have layers too long for fast kernels" if total <= ours else too_much
         reasons.append(f"{width} x {height} px {why}; computed in tiles of {side} px (--tile off never tiles)")
     network = needs.whole if side is None else needs.tiled(side)
-    room -= network
+    room = ours - needs.state(needs.history) - network
     chosen = Plan(side, needs.keeps_content, room < GAPS * network, reasons=tuple(reasons))
     pairs = needs.history + min(0, room // (2 * needs.pixels))
     if pairs >= needs.history or needs.history <= LEAST_HISTORY:
@@ -182,10 +177,13 @@ def plan(needs: Needs, tile: tiles.Tile, free: int) -> Plan:
     return dataclasses.replace(chosen, history=pairs, warnings=(warning,))
 
 
-def _fitting_tile(needs: Needs, room: int) -> int:
+def _fitting(needs: Needs, room: int) -> int | None:
+    """Return the side of the largest tiles that fit into so many bytes, None where the whole image does."""
     most = max(TILE, room * TILE_SHARE) if needs.on_gpu else TILE
     # A history that does not fit beside the smallest tile is cut down anyway, and then not for the sake of small tiles.
     for pairs in (needs.history, min(needs.history, LEAST_HISTORY)):
+        if needs.is_indexable and needs.whole + needs.state(pairs) <= room:
+            return None
         for side in tiles.CHOICES:
             if needs.tile(side) <= most and needs.tiled(side) + needs.state(pairs) <= room:
                 return side

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nst_spec.errors import not_accepted
+from nst_spec.errors import named
 
 
 @dataclass(frozen=True)
@@ -67,15 +67,15 @@ class Affine:
 
 def space_named(name: str) -> PixelSpace:
     """Return the space called `name`; raises NstError naming the accepted ones."""
-    if name not in SPACES:
-        raise not_accepted("pixel space", name, SPACES)
-    return SPACES[name]
+    return named("pixel space", name, SPACES)
 
 
 def affine(source: str, target: str) -> Affine:
     """Return the map from one named space to another, its constants computed in float64.
 
     From a space to itself the map is the exact identity, so nothing is rounded on the way.
+
+    Raises NstError where there is no such space.
     """
     a, b = space_named(source), space_named(target)
     if source == target:

@@ -6,7 +6,7 @@
 import copy
 import math
 import tomllib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
@@ -49,7 +49,7 @@ class _OneOf:
 
     def __call__(self, value: str) -> str:
         if value not in self.accepted:
-            raise ValueError(f"received {value!r}; accepted: {', '.join(self.accepted)}")
+            raise ValueError  # `choices` knows what is accepted
         return value
 
 
@@ -414,15 +414,17 @@ def _explain(problem: Any) -> str:
     key = ".".join(map(str, where))
     if key in OF_ONE_RUN:
         return f"{key}: expected {OF_ONE_RUN[key]} in a recipe; one run takes --{key}"
+    # The keys there are: of an optimiser, those of its kind, where it is known.
+    parts = (OPTIMIZERS[inner[0]],) if section == "optimizer" and inner else _parts_at(where[:-1])
     if problem["type"] == "extra_forbidden":
-        return str(_unknown(key, where[:-1], _keys_of(where[:-1], problem["loc"])))
-    if problem["type"] == "literal_error" and choices(key):
+        return str(_unknown(where[:-1], where[-1], _keys_of(parts)))
+    if problem["type"] in _NOT_A_WORD and choices(key):
         return str(not_accepted(key, problem["input"], choices(key)))
     if problem["type"] == "dict_type":
         example = ", for example { relu1_1 = 1.0 }" if key.endswith(".taps") else ""
         return f"{key}: expected a table{example}, received {problem['input']!r}"
     if problem["type"] in _NO_SECTION:
-        keys = ", ".join(_keys_of(where, problem["loc"]))
+        keys = ", ".join(_keys_of(_parts_at(where)))
         return f"{key}: expected a section with keys of its own ({keys}), received {problem['input']!r}"
     if problem["type"] == "tuple_type":
         return f"{key}: expected a list, received {problem['input']!r}"
@@ -437,26 +439,30 @@ def _explain(problem: Any) -> str:
     return f"{key}: {problem['msg'][0].lower()}{problem['msg'][1:]}, received {problem['input']!r}"
 
 
-def _unknown(key: str, sections: Iterable[Any], names_there: Iterable[str]) -> NstError:
-    return not_accepted("unknown key", key, [".".join(map(str, (*sections, name))) for name in names_there])
-
-
 _NO_SECTION = ("model_type", "model_attributes_type")
 """What pydantic calls a value where a section is expected."""
+_NOT_A_WORD = ("literal_error", "value_error", "string_type")
+"""What it calls one that is none of a key's words."""
 
 
-def _keys_of(where: list[Any], location: tuple[Any, ...]) -> Iterable[str]:
-    if where == ["optimizer"] and len(location) == 1:  # no section, so of no kind
-        return tuple(dict.fromkeys(key for kind in OPTIMIZERS.values() for key in kind.model_fields))
-    model: Any = Recipe
-    for part in where:
-        if part == "optimizer":
-            model = OPTIMIZERS[location[1]]
-        elif part == "scales":
-            model = Scale
-        elif isinstance(part, str):
-            model = model.model_fields[part].annotation
-    return tuple(model.model_fields)
+def _unknown(sections: Iterable[Any], name: str, names_there: Iterable[str]) -> NstError:
+    return not_accepted("unknown key", name, names_there, within="".join(f"{section}." for section in sections))
+
+
+def _parts_at(where: Sequence[Any]) -> tuple[type[Part], ...]:
+    """Return the section that a recipe has at a place, in each of its kinds; none where it has a value."""
+    match where:
+        case []:
+            return (Recipe,)
+        case ["scales", _]:
+            return (Scale,)
+        case [section]:
+            return _SECTIONS.get(section, ())
+    return ()
+
+
+def _keys_of(parts: Iterable[type[Part]]) -> Iterable[str]:
+    return dict.fromkeys(key for part in parts for key in part.model_fields)
 
 
 def choices(key: str) -> tuple[str, ...]:
@@ -464,12 +470,9 @@ def choices(key: str) -> tuple[str, ...]:
     *sections, last = key.split(".")
     if key == "optimizer.kind":
         return tuple(OPTIMIZERS)
-    if not _SECTIONS.issuperset(sections):
-        return ()  # a tap's weight, for example
-    models: Iterable[Any] = [Recipe.model_fields[section].annotation for section in sections] or [Recipe]
-    if sections == ["optimizer"]:
-        models = OPTIMIZERS.values()
-    annotations = (model.model_fields[last].rebuild_annotation() for model in models if last in model.model_fields)
+    annotations = (
+        part.model_fields[last].rebuild_annotation() for part in _parts_at(sections) if last in part.model_fields
+    )
     return next(filter(None, map(_words, annotations)), ())
 
 
@@ -543,11 +546,13 @@ def by_section(settings: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]
             yield str(key), value
 
 
-def _is_section(annotation: Any) -> bool:
-    return all(isinstance(kind, type) and issubclass(kind, Part) for kind in get_args(annotation) or [annotation])
+def _kinds(annotation: Any) -> tuple[type[Part], ...]:
+    kinds = get_args(annotation) or (annotation,)
+    return kinds if all(isinstance(kind, type) and issubclass(kind, Part) for kind in kinds) else ()
 
 
-_SECTIONS = frozenset(name for name, field in Recipe.model_fields.items() if _is_section(field.annotation))
+_SECTIONS = {name: kinds for name, field in Recipe.model_fields.items() if (kinds := _kinds(field.annotation))}
+"""A recipe's sections, each with the kinds of it that there are."""
 
 
 def own(value: Any) -> Any:
@@ -638,7 +643,7 @@ def _put(data: dict[str, Any], key: str, value: Any, origin: str) -> None:
         inner = into.get(section)
         if not isinstance(inner, dict):
             from_dict(data, origin=origin)  # says so where another setting stands in the section's place
-            raise _unknown(key, sections[:depth], into)
+            raise _unknown(sections[:depth], ".".join([*sections[depth:], last]), into)
         into = inner
     into[last] = value
 

@@ -182,7 +182,7 @@ def problem_at(stage: Stage, recipe: Recipe, inputs: Inputs, dtype: str) -> Prob
         images.fitted(style.pixels, *size).astype(dtype)
         for style, size in zip(inputs.styles, stage.style_sizes, strict=True)
     )
-    return Problem(recipe, inputs.weights, inputs.preprocessing, content, styles)
+    return Problem(recipe, inputs.weights, inputs.preprocessing, content, styles, stage.steps)
 
 
 def check_weights(recipe: Recipe, weights: WeightSet) -> None:
@@ -274,7 +274,7 @@ def run(
                 raise
             stopped = str(trouble)
         except NotFiniteError as trouble:
-            stopped = f"{trouble} is not finite at step {len(history) + 1}; this is the last good image"
+            stopped = f"{trouble} is not finite at step {len(history) + 1}; this is the {_what_is_kept(recipe)}"
             if not history:
                 raise NoPictureError(f"no picture: {trouble} is not finite at the first step") from trouble
         except DivergedError:
@@ -283,7 +283,8 @@ def run(
         if descent and len(history) > steps_before:
             image = descent.kept() if recipe.result == "best" else descent.image()
             if not np.isfinite(image).all():
-                image, stopped = descent.kept(), f"step {len(history)} went out of range; this is the last good image"
+                image = descent.kept()
+                stopped = f"step {len(history)} went out of range; this is the {_what_is_kept(recipe)}"
             image = stage.off_canvas(image)
             used = descent.plan
         descent = None  # what comes next wants its memory
@@ -328,16 +329,17 @@ def _shown(descent: Descent, stage: Stage, recipe: Recipe, inputs: Inputs) -> Im
 def descend(descent: Descent, recipe: Recipe, steps: int) -> Iterator[Losses]:
     """Take the steps of one scale, yielding the losses of each.
 
-    A step is one evaluation and one update. The image kept is the one the lowest loss was computed on. A guarded run
+    A step is one evaluation and one update. The image kept is the one the lowest loss was computed on, or where neither
+    a guard nor the recipe's result wants that one, the last one with a finite loss. A guarded run
     that meets a loss that is not finite, or over GUARD_FACTOR times the lowest, goes back to the kept image with a
     cleared history.
 
-    Raises NotFiniteError naming the term, back at the last image with a finite loss, where there is no guard, and
-    DivergedError where the guard goes back to the same image again: from there it would for ever.
+    Raises NotFiniteError naming the term, back at the image kept, where there is no guard, and DivergedError where the
+    guard goes back to the same image again: from there it would for ever.
     """
     lowest = np.inf
     returned = False
-    keeps_best = recipe.guard or recipe.result == "best"
+    keeps_best = _keeps_best(recipe)
     for step in range(1, steps + 1):
         losses = descent.evaluate()
         broken = losses.not_finite
@@ -364,6 +366,14 @@ def descend(descent: Descent, recipe: Recipe, steps: int) -> Iterator[Losses]:
                     yield losses  # the image that they are of has been kept, and counts
                 raise
         yield losses
+
+
+def _keeps_best(recipe: Recipe) -> bool:
+    return recipe.guard or recipe.result == "best"
+
+
+def _what_is_kept(recipe: Recipe) -> str:
+    return "best image so far" if _keeps_best(recipe) else "last good image"
 
 
 def _size(picture: images.Picture) -> tuple[int, int]:

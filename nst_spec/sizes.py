@@ -88,7 +88,7 @@ def style_size(
 
 
 def check_size(name: str, width: int, height: int, taps: Iterable[str]) -> None:
-    """Check that an image is large enough for every tap to have a position.
+    """Check that an image is large enough for every tap to have a position, however its pooling rounds.
 
     Args:
         name: the image's name, for the message.

@@ -73,19 +73,19 @@ def layers_to(taps: Iterable[str]) -> tuple[str, ...]:
 
 
 def stride(layer: str) -> int:
-    """Return the pixels from one position of a convolution, ReLU or tap to the next (8 for relu4_2).
+    """Return the pixels from one position of a layer's output to the next (8 for relu4_2, 16 for pool4).
 
-    An image of a shorter side has no position there.
+    An image of a shorter side has no position there, unless pooling completes odd ones.
     """
-    return int(2 ** (block_of(layer) - 1))
+    return int(2 ** (block_of(layer) - (0 if layer.startswith("pool") else 1)))
 
 
-def map_side(tap: str, side: int, rounding: str) -> int:
-    """Return the positions that a tap has along an image's side of so many pixels.
+def map_side(layer: str, side: int, rounding: str) -> int:
+    """Return the positions that a layer's output has along an image's side of so many pixels.
 
     `rounding` is what pooling does with an odd last position: `floor` drops it, `ceil` completes it.
     """
-    steps = stride(tap)
+    steps = stride(layer)
     return (side + steps - 1) // steps if rounding == "ceil" else side // steps
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nst_spec import generator, vgg19, weight_files
-from nst_spec.errors import NstError, not_accepted
+from nst_spec.errors import NstError, named, not_accepted
 from nst_spec.fetch import (
     FetchError,
     cache_directory,
@@ -27,25 +27,6 @@ from nst_spec.fetch import (
 )
 from nst_spec.messages import Say, to_nobody, to_stderr
 from nst_spec.preprocessing import SPACES, space_named
-
-__all__ = [
-    "AUTO",
-    "SETS",
-    "SetInfo",
-    "WeightSet",
-    "cache_directory",
-    "check_name",
-    "convert",
-    "export",
-    "fetch",
-    "known_as",
-    "load",
-    "path",
-    "preprocessing_for",
-    "random_weights",
-    "verify",
-    "whereabouts",
-]
 
 AUTO = "auto"
 """What the default recipe asks for: PRETRAINED when it can be had, else WITHOUT_NETWORK."""
@@ -132,11 +113,11 @@ def load(
     Raises:
         NstError: naming the file, what is wrong with it and, for a file that cannot be fetched, the ways on.
     """
+    check_name(name_or_path)
     if name_or_path == AUTO:
         return _load_auto(offline, say, warn)
     if name_or_path in SETS:
         return _load_set(SETS[name_or_path], offline, say)
-    check_name(name_or_path)
     file = Path(name_or_path)
     arrays, preprocessing = _read_file(file)
     return _weight_set(name_or_path, arrays, preprocessing)
@@ -229,11 +210,13 @@ def fetch(name: str, *, force: bool = False, say: Say = to_stderr) -> Path:
 
 
 def path(name: str) -> Path | None:
-    """Return where a set's file lies, in the cache or the package; None if it is not there or the set has none."""
-    if name not in SETS:
-        raise not_accepted("weights", name, SETS)
-    target = _target(SETS[name])
-    return target if SETS[name].file and os.path.isfile(target) else None
+    """Return where a set's file lies, in the cache or the package; None if it is not there or the set has none.
+
+    Raises NstError where there is no such set.
+    """
+    info = named("weights", name, SETS)
+    target = _target(info)
+    return target if info.file and os.path.isfile(target) else None
 
 
 def whereabouts(name: str) -> str:
@@ -256,9 +239,11 @@ def verify(name_or_path: str) -> str:
     Raises:
         NstError: if a hash differs, the file cannot be read, or the set is not in the cache.
     """
+    check_name(name_or_path)
+    if name_or_path == AUTO:
+        raise not_accepted("weights to verify", name_or_path, [*SETS, "the path of a file"])
     info = SETS.get(name_or_path)
     if info is None:
-        check_name(name_or_path)
         file = Path(name_or_path)
         weight_files.read(file)
         for known in SETS.values():

@@ -58,8 +58,13 @@ def tiles(length: Any) -> Any:
     return -(-length // STEP)
 
 
+def gains(kernel: NDArray[np.float32]) -> bool:
+    """Return whether the convolution with a kernel (out, in, 3, 3) has CHANNELS enough."""
+    return bool(min(kernel.shape[:2]) >= CHANNELS)
+
+
 def kernel_bytes(arrays: Mapping[str, NDArray[np.float32]], taps: Sequence[str]) -> int:
     """Return the bytes of all transformed kernels of a network to its deepest tap."""
-    plain = sum(arrays[f"{name}.weight"].nbytes for name in vgg19.layers_to(taps) if name in vgg19.CONVOLUTIONS)
+    kernels = [arrays[f"{name}.weight"] for name in vgg19.layers_to(taps) if name in vgg19.CONVOLUTIONS]
     numbers, of_numbers = KERNEL.shape
-    return int(plain * numbers // of_numbers)
+    return int(sum(kernel.nbytes for kernel in kernels if gains(kernel)) * numbers // of_numbers)

@@ -48,7 +48,7 @@ def importing() -> Iterator[None]:
         # PyTorch may load its compiler later, which after TensorFlow would abort the process: each carries an LLVM.
         with contextlib.suppress(ImportError):
             importlib.import_module("triton")
-    with _onednn_chosen(), _stderr_held():
+    with _onednn_chosen(), _uncollected(), _stderr_held():
         yield
 
 
@@ -66,18 +66,25 @@ def _onednn_chosen() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@contextlib.contextmanager
 def _stderr_held() -> Iterator[None]:
     if sys.stderr is None:  # a program without a terminal may have none, and nothing to hold back
         yield
         return
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as held, contextlib.ExitStack() as stack:
-        stderr = os.dup(2)
-        stack.callback(os.close, stderr)
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
-        if gc.isenabled():
-            gc.disable()
-            stack.callback(gc.enable)
         try:
             yield
         except BaseException:
@@ -87,3 +94,4 @@ def _stderr_held() -> Iterator[None]:
             raise
         finally:
             os.dup2(stderr, 2)
+            os.close(stderr)

@@ -34,8 +34,9 @@ TF_DEVICES = {"cpu": "/CPU:0", "cuda": "/GPU:0", "mps": "/GPU:0"}
 def available_devices() -> tuple[str, ...]:
     """Return the devices that TensorFlow can use here, the fastest first."""
     has_gpu = bool(tf.config.list_physical_devices("GPU"))
-    found = {"cuda": has_gpu and tf.test.is_built_with_cuda(), "mps": False, "cpu": True}
-    found["mps"] = has_gpu and not found["cuda"]
+    # Apple's GPU comes by a plug-in; AMD's goes by the name of NVIDIA's, as in PyTorch.
+    of_its_own = tf.test.is_built_with_gpu_support()
+    found = {"cuda": has_gpu and of_its_own, "mps": has_gpu and not of_its_own, "cpu": True}
     return tuple(name for name, there in found.items() if there)
 
 
@@ -93,18 +94,17 @@ class Backend(protocol.Configured):
         super().__init__(settings, available_devices(), gains_by_bf16)
         configure(settings.threads, self.precision, settings.deterministic)
 
-    @property
-    def _may_round(self) -> bool:
-        """Whether XLA may compile the network: it rounds otherwise than TensorFlow's, and promises no determinism.
-
-        It was not measured on a GPU, and takes seven times as long for float64.
-        """
-        may_round = self.fast and not is_op_determinism_enabled()
-        return may_round and (self.device, self.dtype) == ("cpu", "float32")
+    def _takes_winograd(self, problem: protocol.Problem) -> bool:
+        return not is_op_determinism_enabled() and self.gains_by_winograd(problem)
 
     def _gains_by_xla(self, pixels: int) -> bool:
-        """Return whether XLA may compile the network, and is faster for so many pixels: oneDNN always is."""
-        return self._may_round and self.precision == "fp32" and not self._onednn and pixels >= XLA_PIXELS
+        """Return whether XLA may compile the network, and is faster for so many pixels: oneDNN always is.
+
+        XLA rounds otherwise than TensorFlow's kernels, and promises no determinism. It was not measured on a GPU, and
+        takes seven times as long for float64.
+        """
+        may_round = self.fast and self.is_single_on_cpu and not is_op_determinism_enabled()
+        return may_round and not self._onednn and pixels >= XLA_PIXELS
 
     @property
     def _onednn(self) -> bool:
@@ -126,7 +126,9 @@ class Backend(protocol.Configured):
         if self.device == "cuda":
             build = tf.sysconfig.get_build_info()
             details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
-            found |= {"cuda": build["cuda_version"], "cudnn": build["cudnn_version"], "gpu": details["device_name"]}
+            of_software = {name: build.get(f"{name}_version") for name in ("cuda", "cudnn", "rocm")}
+            found |= {name: version for name, version in of_software.items() if version}
+            found["gpu"] = details["device_name"]
         return found
 
     def switches(self) -> dict[str, int | bool | str]:
@@ -149,7 +151,7 @@ class Backend(protocol.Configured):
         """Return the problem with the network built and the targets computed."""
         memory.release(self.device)
         self.xla = self._gains_by_xla(problem.pixels)
-        self.winograd = self._may_round and self.gains_by_winograd(problem)
+        self.winograd = self._takes_winograd(problem)
         free = memory.free(self.device)
         plan = self.planned(problem, tile, free, self._workspace())
         if self.xla and plan.tile and not self._gains_by_xla(plan.tile**2):

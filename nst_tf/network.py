@@ -92,7 +92,7 @@ class Network:
                     "kernel_initializer": "zeros",
                     "dtype": own,
                 }
-                takes_winograd = winograd and min(kernel.shape[:2]) >= spec.CHANNELS
+                takes_winograd = winograd and spec.gains(kernel)
                 layer = (algorithm.Convolution if takes_winograd else keras.layers.Conv2D).from_config(config)
                 layer.build((None, None, None, kernel.shape[1]))
                 layer.set_weights([np.transpose(kernel, (2, 3, 1, 0)), bias])

@@ -16,7 +16,7 @@ from nst_tf.optimizers import optimizer_for
 
 
 class PixelMap:
-    """A spec affine map between pixel spaces on tensors (1, H, W, 3)."""
+    """A spec affine map between pixel spaces on tensors (1, H, W, 3), computed where it was made."""
 
     def __init__(self, affine: preprocessing.Affine, dtype: str) -> None:
         self.affine = affine
@@ -27,11 +27,13 @@ class PixelMap:
         """Map an image."""
         if self.affine.is_identity:
             return x
-        return tf.gather(x, self.affine.order, axis=-1) * self.scale + self.offset
+        with tf.device(self.scale.device):
+            return tf.gather(x, self.affine.order, axis=-1) * self.scale + self.offset
 
     def pull_back(self, gradient: tf.Tensor) -> tf.Tensor:
         """Map a gradient by the target to one by the source."""
-        return tf.gather(gradient * self.scale, np.argsort(self.affine.order), axis=-1)
+        with tf.device(self.scale.device):
+            return tf.gather(gradient * self.scale, np.argsort(self.affine.order), axis=-1)
 
 
 class Objective:
@@ -232,8 +234,9 @@ class Descent:
 
     def restore(self) -> None:
         """Go back to the remembered image and clear the optimiser's history."""
-        self.current.assign(self.best)
-        self.optimizer.reset()
+        with tf.device(self.objective.device):
+            self.current.assign(self.best)
+            self.optimizer.reset()
 
     def image(self) -> protocol.Image:
         """Return the current image, unclipped."""

@@ -146,7 +146,7 @@ class Network(nn.Module):
                 channels_out, channels_in = kernel.shape[:2]
                 layer = nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1, device="meta")
                 layer.load_state_dict(parts, assign=True)
-                takes_winograd = winograd and min(channels_out, channels_in) >= spec.CHANNELS
+                takes_winograd = winograd and spec.gains(weights[f"{name}.weight"])
                 layer.register_buffer("transformed", algorithm.transformed(kernel) if takes_winograd else None)
                 turned = None if is_first or takes_winograd else kernel.flip(2, 3).transpose(0, 1)
                 layer.register_buffer("turned", turned)

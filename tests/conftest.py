@@ -152,7 +152,7 @@ def make_problem(recipe_or_name, weight_set, content, style, dtype="float64", **
     chosen = recipe.override(chosen, settings)
     space = weights.preprocessing_for(chosen.preprocessing, chosen.weights, weight_set)
     assert space in preprocessing.SPACES
-    return Problem(chosen, weight_set, space, content.astype(dtype), (style.astype(dtype),))
+    return Problem(chosen, weight_set, space, content.astype(dtype), (style.astype(dtype),), chosen.steps)
 
 
 def relative(received, expected):

@@ -160,6 +160,9 @@ def test_numpys_own_numbers_are_numbers(quick, photo, painting, framework):
         ("recipe", "a\0b.toml", r"recipe a.b\.toml: "),
         ("tile", 64.0, r"tile: received 64\.0; accepted: auto, off, or a multiple of 16"),
         ("tile", True, r"tile: received True"),
+        ("fast", "off", r"fast: expected True or False, received 'off'"),
+        ("deterministic", 1, r"deterministic: expected True or False, received 1"),
+        ("weights", [1], r"weights: received \[1\]; accepted: .*embedded"),
     ],
 )
 def test_what_is_of_the_wrong_kind_is_refused(option, refused, message, quick, photo, painting):

@@ -681,11 +681,13 @@ def test_help_and_version_are_quick_and_import_nothing_heavy():
 
 
 @pytest.mark.parametrize("beta", [1e200, 1e300])
-def test_an_exploding_run_writes_the_last_good_picture_and_says_so(nst, photo, painting, quick, beta):
-    wild = ["--optimizer", "sgd", "--lr", 1e30, "--beta", beta, "--clamp", "none", "--no-guard", "--save-every", 1]
+@pytest.mark.parametrize(("result", "what"), [("last", "last good image"), ("best", "best image so far")])
+def test_an_exploding_run_writes_the_picture_it_kept_and_says_which(result, what, nst, photo, painting, quick, beta):
+    wild = ["--result", result]
+    wild += ["--optimizer", "sgd", "--lr", 1e30, "--beta", beta, "--clamp", "none", "--no-guard", "--save-every", 1]
     code, out, err = nst(photo, painting, "-o", "out.png", "--backend", "reference", *quick, *wild)
     assert (code, out) == (1, "out.png\n")
-    assert "this is the last good image" in err
+    assert f"this is the {what}" in err
     assert "the run goes on" not in err
     assert np.isfinite(pixels("out.png")).all()
 

@@ -140,7 +140,7 @@ def test_targets_that_do_not_fit_into_planned_tiles_are_computed_in_smaller_ones
 
     monkeypatch.setattr(kind, "grams", grams)
     # Too little for the whole image, enough for tiles of 128 px and more.
-    monkeypatch.setattr(importlib.import_module(f"nst_{backend_name}.memory"), "free", lambda device: 67 * 2**20)
+    monkeypatch.setattr(importlib.import_module(f"nst_{backend_name}.memory"), "free", lambda device: 60 * 2**20)
     chosen = quick(**ONE_STEP, **{"size.pixels": 512})
     outcome = run.run(backends.load(backend_name, device=device), chosen, inputs)
     assert tried[0] > 64
@@ -161,11 +161,20 @@ def test_what_the_plan_changes_is_said_and_holds(backend_name, device, inputs, m
     assert descent.plan.history == descent.optimizer.history == LEAST_HISTORY
 
 
-def test_tiles_are_not_halved_for_ever(backend_name, device, failing, inputs):
+@pytest.mark.parametrize(("optimizer", "other"), [("lbfgs", ", and so does --optimizer adam"), ("adam", "")])
+def test_tiles_are_not_halved_for_ever(optimizer, other, backend_name, device, failing, inputs):
     tiles = failing("evaluate", lambda tile, call: True, errors(backend_name)[0])
-    with pytest.raises(NstError, match=r"out of memory in tiles of 64 px; a smaller --size needs less"):
-        run.run(backends.load(backend_name, device=device, tile=256), quick(), inputs)
+    backend, chosen = backends.load(backend_name, device=device, tile=256), quick(**{"optimizer.kind": optimizer})
+    with pytest.raises(NstError) as raised:
+        run.run(backend, chosen, inputs)
+    assert str(raised.value) == f"out of memory in tiles of 64 px; a smaller --size needs less{other}"
     assert tiles == [256, 128, 64]
+
+
+def test_memory_is_planned_for_the_steps_of_one_scale(inputs):
+    chosen = quick(scales=[{"fraction": 0.5, "steps": 90}, {"fraction": 1.0, "steps": 6}])
+    stages = run.stages_of(chosen, inputs.content, *inputs.styles)
+    assert [run.problem_at(stage, chosen, inputs, "float32").steps for stage in stages] == [90, 6]
 
 
 def test_off_never_tiles(backend_name, device, failing, inputs):

@@ -439,9 +439,9 @@ print(weights.fetch("caffe", force=True))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="XDG_CACHE_HOME is Linux's")
 def test_the_cache_is_where_the_platform_keeps_caches(monkeypatch, tmp_path):
-    assert weights.cache_directory() == tmp_path / "cache"
+    assert fetch.cache_directory() == tmp_path / "cache"
     monkeypatch.delenv("NST_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert weights.cache_directory() == tmp_path / "xdg" / "nst"
+    assert fetch.cache_directory() == tmp_path / "xdg" / "nst"
     monkeypatch.setenv("NST_CACHE_DIR", "~/nst-cache")
-    assert weights.cache_directory() == Path.home() / "nst-cache"
+    assert fetch.cache_directory() == Path.home() / "nst-cache"

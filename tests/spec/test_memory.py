@@ -20,7 +20,7 @@ def needs(side, name="default", workspace=6, **changed):
         Shape(vgg19.WIDTHS[vgg19.block_of(tap) - 1], vgg19.map_side(tap, side, "floor") ** 2, side**2)
         for tap in chosen.content.taps
     ]
-    return memory.Needs(chosen, vgg19.WIDTHS, (side, side), [(side, side)], 4, content, workspace)
+    return memory.Needs(chosen, chosen.steps, vgg19.WIDTHS, (side, side), [(side, side)], 4, content, workspace)
 
 
 def test_the_estimate_by_hand():
@@ -100,8 +100,17 @@ def test_asking_wins_over_the_estimate():
 @given(st.integers(16, 9000), st.integers(1, 64 * 1024), st.integers(1, 64 * 1024))
 def test_more_memory_never_makes_smaller_tiles(side, first, second):
     wanted = needs(side)
-    less, more = (memory.plan(wanted, "auto", free * 2**20).tile for free in sorted((first, second)))
-    assert more is None or (less is not None and more >= less)
+    less, more = (memory.plan(wanted, "auto", free * 2**20) for free in sorted((first, second)))
+    # Where the history is cut down, larger tiles are had in its place.
+    if (less.history is None) == (more.history is None):
+        assert more.tile is None or (less.tile is not None and more.tile >= less.tile)
+
+
+def test_an_image_is_not_tiled_where_tiles_leave_a_history_no_more_room():
+    # 100 pairs are 150 MiB; the network takes 84 MiB, and almost as much in tiles of 64 px and their margins.
+    plan = memory.plan(needs(256, "gatys2016", steps=500), "auto", 250 * MIB)
+    assert (plan.tile, plan.reasons) == (None, ())
+    assert 2 < plan.history < 100
 
 
 @pytest.mark.parametrize("name", ["gatys2016", "gatys-notebook"])
@@ -116,7 +125,10 @@ def test_the_history_is_cut_down_only_where_tiles_are_not_enough(name):
     adapted = plan.adapted(recipe.load(name))
     assert adapted.optimizer.history == plan.history
     assert recipe.load(name).optimizer.history == 100
-    # No more pairs are remembered than there are steps.
+    # A pair lies between two steps.
+    assert [dataclasses.replace(needs(64, name), steps=steps).history for steps in (0, 1, 2, 101, 102)] == [
+        0, 0, 1, 100, 100
+    ]  # fmt: skip
     assert memory.plan(needs(4096, name, steps=3), "auto", 16 * GIB).history is None
 
 

@@ -24,9 +24,11 @@ def test_the_network_ends_at_the_deepest_tap():
     assert vgg19.layers_to(["conv2_1"])[-2:] == ("pool1", "conv2_1")
 
 
-@pytest.mark.parametrize(("tap", "side"), [("relu1_2", 1), ("conv2_1", 2), ("relu4_2", 8), ("relu5_4", 16)])
-def test_strides(tap, side):
-    assert vgg19.stride(tap) == side
+@pytest.mark.parametrize(
+    ("layer", "side"), [("relu1_2", 1), ("conv2_1", 2), ("relu4_2", 8), ("relu5_4", 16), ("pool1", 2), ("pool4", 16)]
+)
+def test_strides(layer, side):
+    assert vgg19.stride(layer) == side
 
 
 def test_multiply_adds_are_those_of_the_published_network():

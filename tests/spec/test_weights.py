@@ -695,6 +695,13 @@ def test_the_embedded_set_comes_with_the_package():
     assert record["settings"]["seed"] == 0
 
 
+def test_what_stands_for_one_of_two_sets_has_no_file_to_verify():
+    with pytest.raises(
+        NstError, match=r"^weights to verify: received 'auto'; accepted: caffe, .*, the path of a file$"
+    ):
+        weights.verify("auto")
+
+
 def test_the_embedded_set_is_no_download():
     with pytest.raises(NstError, match=r"accepted: caffe, torchvision$"):
         weights.fetch("embedded")

@@ -510,6 +510,45 @@ with nst_tf.importing():
     assert "the library says why" in done.stderr
 
 
+def test_no_garbage_is_collected_meanwhile_with_or_without_a_terminal():
+    code = """
+import gc, sys, nst_tf
+for stderr in (sys.stderr, None):
+    sys.stderr = stderr
+    with nst_tf.importing():
+        print(gc.isenabled())
+    print(gc.isenabled())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"] * 2
+
+
+def test_images_are_mapped_on_the_device_that_was_chosen():
+    # The second of two, since what stands nowhere is computed on the first.
+    code = """
+from tests.conftest import make_problem, smooth_image
+from nst_spec import backend, weights
+from nst_tf import backend as ours
+from nst_tf import objective
+import tensorflow as tf
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+ours.TF_DEVICES["cpu"] = "/CPU:1"
+places, to_neutral = [], objective.to_neutral
+objective.to_neutral = lambda tensor: places.append(tensor.device[-5:]) or to_neutral(tensor)
+images = [smooth_image(32, 32, seed) for seed in (1, 2)]
+problem = make_problem("neural-style-tf", weights.random_weights((4, 6, 8, 8, 8)), *images)
+judge = backend.load("tf", dtype="float64").objective(problem)
+judge.evaluate(images[1])
+descent = judge.descent(images[1])
+descent.image(), descent.kept()
+print(*places)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["CPU:1"] * 3, done.stderr
+
+
 def test_a_step_whose_clamp_does_not_fit_is_not_taken_twice(monkeypatch):
     images = [smooth_image(48, 32, seed) for seed in (1, 2)]
     settings = {"optimizer.kind": "lbfgs", "clamp": "each-step"}
