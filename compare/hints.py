@@ -8,6 +8,21 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from compare.result import (
+    BY_IMAGE,
+    CONTENT_TERM,
+    FIRST_LOSS,
+    FIRST_UPDATE,
+    GRAM,
+    IMAGE,
+    LENGTH,
+    OUTPUT,
+    PICTURE,
+    SLOPE,
+    STYLE_TERM,
+    TARGET,
+    TOTAL,
+)
 from compare.trace import Array, Trace, positions
 from nst_spec import losses, preprocessing
 
@@ -25,18 +40,10 @@ ROUNDING = {
 """What an error smaller than this may come from, and a fault in the formulas hardly ever does."""
 
 
-FIRST_LOSS = "loss of the run's first step"
-"""What a reader calls it, among the totals."""
-
-
-FIRST_UPDATE = "the first update"
-"""What a reader calls it, where its length is out."""
-
-
 def hint(a: Trace, b: Trace, quantity: str, where: str) -> str | None:
     """Return what may explain the first quantity that is out, or None.
 
-    `quantity` and `where` are those of compare.diff.First.
+    `quantity` and `where` are those of compare.result.First.
     """
     explain = _EXPLANATIONS[quantity]
     with np.errstate(all="ignore"):  # what is out may be infinite, or no number
@@ -211,7 +218,7 @@ def _total(a: Trace, b: Trace, where: str) -> str | None:
 
 
 def _slope(a: Trace, b: Trace, where: str) -> str | None:
-    if where == "the image":
+    if where == BY_IMAGE:
         return (
             "the network's part of the gradient agrees: the total variation's gradient, or the way back from the "
             "optimised pixel space (T2)"
@@ -268,14 +275,14 @@ def _length(a: Trace, b: Trace, where: str) -> str | None:
 
 
 _EXPLANATIONS: Mapping[str, Callable[[Trace, Trace, str], str | None]] = {
-    "output of": _output,
-    "target Gram matrix of": _gram,
-    "Gram matrix of": _gram,
-    "content term of": _term("content", losses.CONTENT_FACTORS),
-    "style term of": _term("style", losses.STYLE_FACTORS),
-    "total": _total,
-    "gradient by": _slope,
-    "image after": _run,
-    "length of": _length,
-    "picture of": lambda a, b, where: "every step agrees: the best image is another, or the last clamp is missing",
+    OUTPUT.at: _output,
+    TARGET.at: _gram,
+    GRAM.at: _gram,
+    CONTENT_TERM.at: _term("content", losses.CONTENT_FACTORS),
+    STYLE_TERM.at: _term("style", losses.STYLE_FACTORS),
+    TOTAL: _total,
+    SLOPE.at: _slope,
+    IMAGE: _run,
+    LENGTH: _length,
+    PICTURE: lambda a, b, where: "every step agrees: the best image is another, or the last clamp is missing",
 }

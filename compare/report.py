@@ -13,8 +13,22 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
-from compare.diff import QUANTITIES, Comparison, First, Layer, Result, Trajectory, limit_of, limit_text
-from compare.hints import FIRST_UPDATE
+from compare.result import (
+    BY_IMAGE,
+    FIRST_UPDATE,
+    FORWARD,
+    GRAM,
+    LENGTH,
+    OUTPUT,
+    SLOPE,
+    TOTALS,
+    Comparison,
+    Layer,
+    Result,
+    Trajectory,
+    limit_of,
+    limit_text,
+)
 from compare.tolerances import TOLERANCES
 from compare.trace import Array, Environment, Trace
 from nst_spec import files, images
@@ -27,27 +41,6 @@ if TYPE_CHECKING:
 LIBRARIES = ("jinja2", "matplotlib")
 """What the report needs beyond the package's own dependencies."""
 
-
-class Column(NamedTuple):
-    """A kind of error in the table of layers: its field of a Layer, its heading, and First's name for it."""
-
-    field: str
-    heading: str
-    quantity: str
-
-
-HEADINGS = {
-    "output": "output",
-    "gram": "Gram matrix",
-    "target": "style image’s Gram matrix",
-    "content_term": "content term",
-    "style_term": "style term",
-}
-COLUMNS = tuple(Column(field, heading, QUANTITIES[field]) for field, heading in HEADINGS.items())
-SLOPE = Column("slope", "gradient by the layer", "gradient by")
-"""The one kind of error whose limit depends on the layer."""
-
-TOTALS = {"tv": "total variation", "content": "content loss", "style": "style loss", "loss": "total loss"}
 
 SMALL = 256
 """The width in pixels below which a picture's pixels are shown as squares."""
@@ -88,13 +81,9 @@ def _render(**view: Any) -> str:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"limit": limit_text, "place": _place, "setting": _setting}
+    environment.filters |= {"limit": limit_text, "setting": _setting}
     template = resources.files("compare").joinpath("report.html.jinja").read_text(encoding="utf-8")
     return environment.from_string(template).render(**view)
-
-
-def _place(first: First) -> str:
-    return TOTALS.get(first.where, first.where) if first.quantity == "total" else f"{first.quantity} {first.where}"
 
 
 def _setting(value: int | bool | str | None) -> str:
@@ -117,12 +106,12 @@ def _section(number: int, comparison: Comparison, traces: tuple[Trace, Trace]) -
         "comparison": comparison,
         "names": names,
         "facts": _facts(comparison),
-        "columns": [(column, limit_of(comparison.layers, column.field)) for column in COLUMNS],
+        "columns": [(quantity, limit_of(comparison.layers, quantity.field)) for quantity in FORWARD],
         "slope": SLOPE,
         "slope_limits": [TOLERANCES.limit(comparison.profile, kind) for kind in ("gradient", "flipped-gradient")],
         "totals": {TOTALS.get(name, name): measure for name, measure in comparison.totals.items()}
-        | {"gradient by the image": comparison.gradient}
-        | ({f"length of {FIRST_UPDATE}": update} if trajectory and (update := trajectory.first_update) else {}),
+        | {f"{SLOPE.at} {BY_IMAGE}": comparison.gradient}
+        | ({f"{LENGTH} {FIRST_UPDATE}": update} if trajectory and (update := trajectory.first_update) else {}),
         "first_step": TOLERANCES.first_step,
         "plots": plots,
         "pictures": _pictures(traces, names) if trajectory and trajectory.picture else None,
@@ -231,17 +220,12 @@ POINTS = 72
 class Kind(NamedTuple):
     """How a kind of error is drawn."""
 
-    label: str
     marker: str
     colour: str
     line: Literal["solid", "dashed", "dotted"]
 
 
-KINDS = {
-    "output": Kind("output", "o", ONE, "solid"),
-    "gram": Kind("Gram matrix", "s", TWO, "dashed"),
-    "slope": Kind("gradient", "D", THREE, "dotted"),
-}
+KINDS = {OUTPUT: Kind("o", ONE, "solid"), GRAM: Kind("s", TWO, "dashed"), SLOPE: Kind("D", THREE, "dotted")}
 SIDES: tuple[dict[str, Any], ...] = (
     {"color": ONE, "linestyle": "solid", "marker": "o"},
     {"color": TWO, "linestyle": "dashed", "marker": "s"},
@@ -276,17 +260,17 @@ def _plot(name: str, height: float, draw: Callable[["Axes"], None], *, columns: 
 
 def _layers_plot(number: int, layers: Sequence[Layer]) -> str:
     measures = {
-        field: {row: getattr(layer, field) for row, layer in enumerate(layers) if getattr(layer, field)}
-        for field in KINDS
+        quantity: {row: m for row, layer in enumerate(layers) if (m := getattr(layer, quantity.field))}
+        for quantity in KINDS
     }
     ends = _ends(value for found in measures.values() for m in found.values() for value in (m.error, m.limit))
 
     def draw(axes: "Axes") -> None:
-        for field, kind in KINDS.items():
-            found, rows = measures[field].values(), np.array(list(measures[field]))
+        for quantity, kind in KINDS.items():
+            found, rows = measures[quantity].values(), np.array(list(measures[quantity]))
             errors = np.array([_inside(measure.error, ends) for measure in found])
             out = [not measure.ok for measure in found]
-            axes.plot(errors, rows, kind.marker, color=kind.colour, label=kind.label, clip_on=False)
+            axes.plot(errors, rows, kind.marker, color=kind.colour, label=quantity.short, clip_on=False)
             limits = [measure.limit for measure in found]
             axes.vlines(limits, rows - 0.5, rows + 0.5, kind.colour, kind.line, label="its limit")
             axes.scatter(errors[out], rows[out], s=RING, facecolors="none", edgecolors=INK, clip_on=False)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from compare import launch, trace
-from compare.diff import Comparison, diff, wants_closer_look
+from compare.diff import diff, wants_closer_look
+from compare.result import Comparison
 from compare.trace import Trace
 from nst_spec import vgg19
 from nst_spec.errors import NstError

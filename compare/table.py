@@ -7,8 +7,20 @@ from rich.table import Table
 from rich.text import Text
 
 from compare import terminal
-from compare.diff import Comparison, Layer, Measure, Result, limit_of, limit_text
-from compare.hints import FIRST_UPDATE
+from compare.result import (
+    BY_IMAGE,
+    FIRST_UPDATE,
+    FORWARD,
+    LENGTH,
+    SLOPE,
+    TOTALS,
+    Comparison,
+    Layer,
+    Measure,
+    Result,
+    limit_of,
+    limit_text,
+)
 from compare.tolerances import TOLERANCES
 
 
@@ -61,13 +73,13 @@ def _show_whole(console: Console, comparison: Comparison, all_layers: bool) -> N
     )
     console.print(_table(comparison, all_layers))
     for name, measure in comparison.totals.items():
-        console.print(_judged(f"total {name}", measure), soft_wrap=True)
+        console.print(_judged(TOTALS.get(name, name), measure), soft_wrap=True)
     console.print(
-        _judged(f"gradient by the image ({comparison.flips} choices differ)", comparison.gradient), soft_wrap=True
+        _judged(f"{SLOPE.at} {BY_IMAGE} ({comparison.flips} choices differ)", comparison.gradient), soft_wrap=True
     )
     run = comparison.trajectory
     if run and run.first_update:
-        console.print(_judged(f"length of {FIRST_UPDATE}", run.first_update), soft_wrap=True)
+        console.print(_judged(f"{LENGTH} {FIRST_UPDATE}", run.first_update), soft_wrap=True)
     if run and not run.judged:
         console.print(
             f"run of {len(run.losses[0])} steps: not judged ({comparison.why_not_judged})", soft_wrap=True, markup=False
@@ -91,17 +103,14 @@ def _judged(what: str, measure: Measure) -> Text:
     return Text(text) if measure.ok else Text(f"{text}  OUT", style="red")
 
 
-COLUMNS = {"output": "output", "target": "target", "gram": "Gram", "content_term": "content", "style_term": "style"}
-
-
 def _table(comparison: Comparison, all_layers: bool) -> Table:
     table = Table(box=None, pad_edge=False)
-    for name in ("layer", *COLUMNS.values(), "gradient", "limit", "choices that differ"):
+    for name in ("layer", *(quantity.short for quantity in (*FORWARD, SLOPE)), "limit", "choices that differ"):
         table.add_column(name, justify="left" if name == "layer" else "right", no_wrap=True)
-    limits = [limit_of(comparison.layers, field) for field in COLUMNS]
+    limits = [limit_of(comparison.layers, quantity.field) for quantity in FORWARD]
     table.add_row("limit", *("" if limit is None else limit_text(limit) for limit in limits), style="dim")
     for layer in comparison.layers:
-        measures = [getattr(layer, field) for field in COLUMNS]
+        measures = [getattr(layer, quantity.field) for quantity in FORWARD]
         is_tap = any(measures[1:])
         is_out = any(measure and not measure.ok for measure in (*measures, layer.slope))
         if all_layers or is_tap or is_out:

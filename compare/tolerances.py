@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Quantity = Literal["output", "gram", "term", "gradient", "flipped-gradient", "update"]
+Limited = Literal["output", "gram", "term", "gradient", "flipped-gradient", "update"]
 
 
 class Tolerance(BaseModel):
@@ -25,12 +25,12 @@ class Tolerances(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    profiles: Mapping[str, Mapping[Quantity, Tolerance]]
+    profiles: Mapping[str, Mapping[Limited, Tolerance]]
     trajectory: Tolerance
     first_step: int
     lost: float
 
-    def limit(self, profile: str, quantity: Quantity) -> float:
+    def limit(self, profile: str, quantity: Limited) -> float:
         """Return the greatest error that passes."""
         return self.profiles[profile][quantity].limit
 

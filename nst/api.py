@@ -33,9 +33,6 @@ DEFAULT_BITS: Final = 8
 PAINTING: Mapping[str, Any] = {"precision": backends.AUTO, "fast": True}
 """How a picture is made unless it is asked for otherwise; whatever judges numbers keeps to `prepare`'s own defaults."""
 
-ASPECT_TOLERANCE = 0.02
-"""What rounding a small image's sides may do to its aspect; more is worth a warning."""
-
 Styles = images.Source | Sequence[images.Source]
 """A style image, or several."""
 
@@ -110,6 +107,11 @@ class Prepared:
     inputs: Inputs
     say: Say
     warn: Say
+
+    @property
+    def finest(self) -> run.Stage:
+        """The last scale, whose size the picture has."""
+        return run.stages_of(self.recipe, self.inputs.content, *self.inputs.styles)[-1]
 
     def record(self) -> dict[str, Any]:
         """Return what repeats this run: names and hashes of the inputs, never folders."""
@@ -196,8 +198,8 @@ def prepare(
     if resolved.init.kind == "file" and start_source is not None:
         start = images.read(start_source, allow_large=allow_large, warn=warn)
     finest = run.stages_of(resolved, content_picture, *style_pictures)[-1]
-    if start:
-        _warn_of_stretching(start, finest, warn)
+    if start and (stretching := finest.stretching(start)):
+        warn(stretching)
     loaded_backend = backends.load(
         backend,
         device=device,
@@ -284,7 +286,7 @@ def evaluate(
     allow_large, warn = overrides.get("allow_large", False), overrides.get("warn", to_stderr)
     picture = None if image is None else images.read(image, allow_large=allow_large, warn=warn)
     prepared = prepare(content, style, backend, recipe, **overrides)
-    finest = run.stages_of(prepared.recipe, prepared.inputs.content, *prepared.inputs.styles)[-1]
+    finest = prepared.finest
     # No step is taken, so no memory is wanted for an optimiser.
     stepless = dataclasses.replace(finest, steps=0)
     problem = run.problem_at(stepless, prepared.recipe, prepared.inputs, prepared.backend.dtype)
@@ -292,7 +294,8 @@ def evaluate(
     if picture is None:
         pixels: NDArray[np.floating] = run.initial_image(prepared.recipe, prepared.inputs, problem, finest)
     else:
-        _warn_of_stretching(picture, finest, prepared.warn)
+        if stretching := finest.stretching(picture):
+            prepared.warn(stretching)
         pixels = finest.on_canvas(images.fitted(picture.pixels, width, height))
     judged = pixels.astype(prepared.backend.dtype)
     del picture, pixels  # eight bytes a number, which a large image's evaluation wants
@@ -303,10 +306,3 @@ def evaluate(
         evaluation = objective.evaluate(judged)
     record = prepared.record() | {"tile": objective.plan.tile}
     return Judgement(evaluation, prepared.recipe, prepared.inputs, record, width, height)
-
-
-def _warn_of_stretching(picture: images.Picture, finest: run.Stage, warn: Say) -> None:
-    height, width = picture.pixels.shape[:2]
-    ours, theirs = (width, height), finest.content_size
-    if abs(ours[0] * theirs[1] / (ours[1] * theirs[0]) - 1) > ASPECT_TOLERANCE:
-        warn(f"{picture.name}: {ours[0]} x {ours[1]} px is stretched to the run's {theirs[0]} x {theirs[1]} px")

@@ -180,14 +180,14 @@ def _paint(
     from nst.api import paint
     from nst.progress import Display, Interrupt, Saver
     from nst_spec import images
-    from nst_spec.run import ON_REQUEST, stages_of
+    from nst_spec.run import ON_REQUEST
 
     exempt_from_collection()
-    finest = stages_of(prepared.recipe, prepared.inputs.content, *prepared.inputs.styles)[-1]
-    images.check_fits(output, *finest.content_size, force=force)
+    size = prepared.finest.content_size
+    images.check_fits(output, *size, force=force)
     saver = Saver(output, save_every, prepared, to_stderr, bits=bits, force=force)
     inputs = [source, *files_of(prepared.inputs)]
-    preview = images.preview_path(output, *finest.content_size)
+    preview = images.preview_path(output, *size)
     for path in itertools.chain([output], [preview] if preview else [], saver.paths()):
         check_kept(path, inputs)
 

@@ -95,7 +95,7 @@ def trace(
     names = recipe.names() if all_recipes else [named]
     options = keywords(given, quiet=quiet)
     options["settings"] = DEFAULTS | options["settings"]
-    judged = images.read(image, allow_large=given["allow_large"], warn=to_stderr).pixels if image else None
+    judged = images.read(image, allow_large=given["allow_large"], warn=to_stderr) if image else None
     paths = [output / f"{name}{SAFETENSORS}" if all_recipes else output for name in names]
     if all_recipes:
         make_folder(output)
@@ -108,12 +108,14 @@ def trace(
         exempt_from_collection()
         check_kept(path, [image, named, *files_of(prepared.inputs)])
         tell(f"{prepared.backend.name}: {prepared.recipe.name} ({number} of {len(names)})")
+        if judged and (stretching := prepared.finest.stretching(judged)):
+            to_stderr(stretching)
         found = record(
             prepared.backend,
             prepared.recipe,
             prepared.inputs,
             version=nst.__version__,
-            image=judged,
+            image=judged.pixels if judged else None,
             whole=whole,
             every=every,
             runs=not no_run,
@@ -275,7 +277,7 @@ def _conclude(
 ) -> None:
     """Print the result, write the report, and end with the exit code."""
     from compare import table
-    from compare.diff import Result
+    from compare.result import Result
 
     comparisons = [comparison for comparison, _ in judged]
     ok = all(comparison.ok for comparison in comparisons)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 if TYPE_CHECKING:
-    from compare.diff import Result
+    from compare.result import Result
 
 
 class Compare(Protocol):
@@ -36,8 +36,8 @@ def nst_compare() -> Compare:
 def _compare(content: str | Path, style: str | Path | Sequence[str | Path], **options: object) -> "Result":
     __tracebackhide__ = True
     # Imported here: every pytest session in an environment with nst loads this module.
-    from compare.diff import Result
     from compare.launch import MODULE, environment
+    from compare.result import Result
     from nst.cli_options import as_argument, as_typed
 
     styles = [style] if isinstance(style, str | Path) else style

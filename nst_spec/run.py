@@ -72,6 +72,9 @@ class Progress:
     image: Callable[[], Image] = field(repr=False)
 
 
+ASPECT_TOLERANCE = 0.02
+"""What rounding a small image's sides may do to its aspect; more is worth a warning."""
+
 OnStep = Callable[[Progress], bool | None]
 
 Disturbance = Callable[[int, Image], Image]
@@ -129,6 +132,14 @@ class Stage:
         """Return an image of the content image's size with its reflection around it."""
         around = (self.margin, self.margin)
         return np.pad(pixels, (around, around, (0, 0)), mode="symmetric") if self.margin else pixels
+
+    def stretching(self, picture: images.Picture) -> str | None:
+        """Return what a person should know of a picture that has not the content image's aspect, but for rounding."""
+        own = _size(picture)
+        if abs(own[0] * self.content_size[1] / (own[1] * self.content_size[0]) - 1) <= ASPECT_TOLERANCE:
+            return None
+        (width, height), (to_width, to_height) = own, self.content_size
+        return f"{picture.name}: {width} x {height} px is stretched to the run's {to_width} x {to_height} px"
 
     def off_canvas(self, image: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return a painted image without its margin."""

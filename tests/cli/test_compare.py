@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 from compare import launch
-from compare.diff import Result
+from compare.result import Result
 from nst_spec import backend as backends
 from tests.conftest import takes_both
 
@@ -221,6 +222,13 @@ def test_a_trace_has_the_images_and_maps_that_are_asked_for(nst, trace):
     found = traces.read(Path("a.safetensors"))
     assert set(found.under("run/image")) == {"0", "1", "4", "6"}
     assert found.arrays["output/relu1_1"].shape == found.header.shapes["relu1_1"]
+
+
+def test_an_image_that_is_stretched_is_told_of(trace):
+    Image.new("RGB", (200, 40)).save("flat.png")
+    code, _, err = trace("a.safetensors", *ORACLE, "--no-run", "--image", "flat.png")
+    assert code == 0
+    assert "flat.png: 200 x 40 px is stretched to the run's " in err
 
 
 def test_json_is_json_whatever_the_output_can_encode(nst, photo, painting, narrow_file):

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import compare
-from compare.diff import Result, diff, relative, wants_closer_look
+from compare.diff import diff, wants_closer_look
+from compare.distance import relative
 from compare.record import record
+from compare.result import Result
 from compare.tolerances import TOLERANCES
 from compare.trace import SAMPLES, positions
 from nst_spec import backend as backends
@@ -53,9 +55,9 @@ def test_an_error_is_the_norm_of_the_difference_over_the_norm(trace):
         ("target/relu3_1", "target Gram matrix of relu3_1"),
         ("term/style/relu4_1", "style term of relu4_1"),
         ("term/content/relu4_2", "content term of relu4_2"),
-        ("term/tv", "total tv"),
+        ("term/tv", "total variation"),
         ("total/loss", "total loss"),
-        ("run/loss", "total loss of the run's first step"),
+        ("run/loss", "loss of the run's first step"),
     ],
 )
 def test_whatever_is_out_is_found_and_named(name, first, trace):
@@ -361,7 +363,7 @@ def test_a_run_that_ends_early_on_one_side_is_out(trace):
     short = {**kept, "run/loss": trace.arrays["run/loss"][:4], "nudged/1/loss": trace.arrays["nudged/1/loss"][:4]}
     found = diff(dataclasses.replace(trace, arrays=short), trace)
     assert not found.ok
-    assert str(found.first) == "length of the run: 2.0e+00, limit 0e+00"
+    assert str(found.first) == "length of the run: 2 steps more on one side"
     assert "not finite" in found.hint
     assert str(diff(trace, dataclasses.replace(trace, arrays=short)).first) == str(found.first)
     nudged_alone = {name: array for name, array in trace.arrays.items() if name != "nudged/1/image/6"}

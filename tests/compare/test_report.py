@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from compare import report
-from compare.diff import Result, diff
+from compare.diff import diff
 from compare.record import record
+from compare.result import Result
 from nst_spec import backend as backends
 from nst_spec import images, recipe
 from nst_spec.errors import NstError
@@ -143,7 +144,7 @@ def test_a_failure_says_first_where_and_what_it_looks_like(failed, faulty, trace
     comparison = diff(faulty, trace)
     summary = failed.words().partition("All comparisons")[0]
     assert "✗ Failed: 1 of 2 comparisons" in summary
-    assert "part at the Gram matrix of relu2_1: error 2.5e-01, limit 1e-13." in summary
+    assert "part at the Gram matrix of relu2_1: 2.5e-01, limit 1e-13." in summary
     assert comparison.hint
     assert comparison.hint in summary
 
@@ -158,13 +159,13 @@ def test_every_layer_has_its_numbers(failed, faulty, trace):
     rows = failed.rows("layer")
     for layer in diff(faulty, trace).layers:
         cells = rows.get(layer.layer) or rows[f"{layer.layer}first difference"]
-        expected = (layer.output, layer.gram, layer.target, layer.content_term, layer.style_term, layer.slope)
+        expected = (layer.output, layer.target, layer.gram, layer.content_term, layer.style_term, layer.slope)
         for cell, measure in zip(cells, expected, strict=False):
             assert cell.startswith("✗") == bool(measure and not measure.ok)
             assert cell.endswith(number(measure)), layer.layer
         assert cells[6] == f"{layer.slope.limit:.0e}"
     assert rows["relu1_1"][7] == "0 of 7168"
-    assert rows["relu2_1first difference"][1] == "✗ 2.5e-01"
+    assert rows["relu2_1first difference"][2] == "✗ 2.5e-01"
 
 
 def number(measure):
@@ -242,7 +243,7 @@ def test_what_is_not_finite_or_of_another_shape_is_a_word(page, trace):
     rows = shown.rows("layer")
     assert rows["pool1first difference"][0] == "✗ not comparable"
     assert rows["conv2_2"][5] == "✗ not comparable"
-    assert "part at the output of pool1: error not comparable" in shown.words()
+    assert "part at the output of pool1: not comparable" in shown.words()
     assert "cannot be subtracted" in shown.words()
     assert not re.search(r"\b(nan|inf|None)\b", shown.words())
 
@@ -257,7 +258,7 @@ def test_a_run_that_never_began_has_no_picture(page, trace):
 def test_without_runs_there_are_no_images(page, still):
     shown = page((still, still))
     assert "✓ Passed: reference float64 on cpu (first) and reference float64 on cpu (second) agree" in shown.words()
-    assert "No run was made" in shown.words()
+    assert "There are no two runs: at least one side judged an image and painted none." in shown.words()
     assert shown.values("src") == []
     assert len([tag for tag, _ in shown.tags if tag == "svg"]) == 1
 
@@ -268,6 +269,15 @@ def test_runs_that_part_say_since_which_step(page, trace):
     assert re.search(
         r"part at the image after step 5: \S+ times as far apart as rounding explains, limit 10\.", shown.text
     )
+
+
+def test_a_first_update_of_another_length_is_no_ratio(page, trace):
+    arrays = {}
+    for name in ("run", "nudged/1"):
+        start, after = (trace.arrays[f"{name}/image/{step}"] for step in (0, 1))
+        arrays[f"{name}/image/1"] = start + 1.02 * (after - start)
+    shown = page((replace(trace, arrays={**trace.arrays, **arrays}), trace))
+    assert "part at the length of the first update: 2.0e-02, limit 1e-10." in shown.words()
 
 
 def test_what_differs_between_the_environments_is_marked(page, trace):
