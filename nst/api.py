@@ -18,7 +18,7 @@ from nst_spec import backend as backends
 from nst_spec import heap, images, run
 from nst_spec import recipe as recipes
 from nst_spec import weights as weight_sets
-from nst_spec.backend import Evaluation, Settings, finite_or_none
+from nst_spec.backend import Evaluation, Settings
 from nst_spec.errors import NstError, not_accepted
 from nst_spec.memory import Plan
 from nst_spec.messages import Say, to_stderr
@@ -137,7 +137,7 @@ def prepare(
     backend: str | None = None,
     recipe: str | Path | Recipe = DEFAULT_RECIPE,
     *,
-    weights: str | None = None,
+    weights: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     device: str = Settings.device,
     dtype: str = Settings.dtype,
@@ -255,10 +255,7 @@ def paint(prepared: Prepared, on_step: OnStep | None = None) -> Result:
         **_as_computed(outcome.plan),
         "steps": len(outcome.losses),
         "stopped": outcome.stopped,
-        "losses": [
-            {name: finite_or_none(getattr(losses, name)) for name in ("total", "content", "style", "tv")}
-            for losses in outcome.losses
-        ],
+        "losses": [losses.as_record() for losses in outcome.losses],
     }
     return Result(outcome.image, outcome.losses, record, outcome.stopped)
 

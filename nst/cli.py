@@ -4,7 +4,7 @@ import io
 import itertools
 import json
 import os
-import signal
+import re
 import sys
 import tempfile
 import traceback
@@ -28,16 +28,17 @@ from nst.cli_options import (
     json_option,
     keywords,
     machine_options,
-    may_handle_signals,
     offline_option,
     output_options,
     recipe_options,
+    rounding_options,
     say,
     styles_argument,
     threads_option,
     tile_option,
-    wishes_to_end,
 )
+from nst.signals import Interrupt, ended_as_interrupted
+from nst_spec.errors import NstError, meant, not_accepted
 from nst_spec.messages import to_stderr
 
 if TYPE_CHECKING:
@@ -83,11 +84,9 @@ class FrontDoor(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the main job's name first where the first argument is neither a command nor the group's own option."""
-        from nst_spec.errors import meant
-
         own = {option for parameter in self.get_params(ctx) for option in parameter.opts}
         if args and args[0] not in self.commands and args[0] not in own:
-            guess = meant(args[0], self.commands)
+            guess = meant(args[0], [name for name, command in self.commands.items() if not command.hidden])
             if (guess or len(args) == 1) and not os.path.exists(args[0]):
                 hint = f" (did you mean {guess}?)" if guess else ""
                 raise click.UsageError(f"no such command or photo: {args[0]}{hint}", ctx)
@@ -100,20 +99,18 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "sho
 
 @click.group(cls=FrontDoor, context_settings=CONTEXT)
 @click.version_option(nst.__version__, prog_name="nst")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def cli(debug: bool) -> None:
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+def cli() -> None:
     """Neural style transfer with PyTorch or TensorFlow.
 
     nst CONTENT STYLE [-o OUT]  paints the photo CONTENT in the style of the painting STYLE, or of several.
     All its options: nst stylize --help.
     """
-    del debug
 
 
 def _save(result: "Result", output: Path, bits: int, force: bool) -> None:
     """Save a picture; where that fails after all, keep it in the folder for temporary files and say so."""
     from nst_spec import images
-    from nst_spec.errors import NstError
 
     try:
         click.echo(str(result.save(output, bits=bits, force=force)))
@@ -133,6 +130,7 @@ def _save(result: "Result", output: Path, bits: int, force: bool) -> None:
 @backend_option
 @machine_options
 @tile_option
+@rounding_options
 @recipe_options
 def stylize_command(
     content: str,
@@ -151,7 +149,6 @@ def stylize_command(
     """
     from nst.api import DEFAULT_BITS, PAINTING, prepare
     from nst_spec import images
-    from nst_spec.errors import NstError
 
     if len(style) > 1 and not os.path.exists(style[-1]):
         raise NstError(f"{style[-1]}: no such style image; the picture's own name follows -o")
@@ -178,7 +175,7 @@ def _paint(
     After `steps` steps, if given, the run ends as if it had been asked to.
     """
     from nst.api import paint
-    from nst.progress import Display, Interrupt, Saver
+    from nst.progress import Display, Saver
     from nst_spec import images
     from nst_spec.run import ON_REQUEST
 
@@ -211,6 +208,7 @@ def _paint(
 @backend_option
 @machine_options
 @tile_option
+@rounding_options
 @recipe_options
 @click.option("--style-image", "style_name", default="swirls", help="swirls, waves or mosaic.")
 def demo(
@@ -231,7 +229,6 @@ def demo(
     from nst.api import DEFAULT_BITS, DEFAULT_RECIPE, PAINTING, prepare
     from nst_spec import images, recipe
     from nst_spec import weights as sets
-    from nst_spec.errors import not_accepted
 
     if style_name not in examples.STYLES:
         raise not_accepted("--style-image", style_name, examples.STYLES)
@@ -239,6 +236,9 @@ def demo(
     bits = bits or DEFAULT_BITS
     images.check_writable(output, bits=bits, force=force)
     options = keywords(given | {"offline": True}, quiet=quiet)
+    chosen = given["weights"]
+    if chosen in sets.SETS and not sets.is_here(chosen):
+        raise NstError(f"--weights {chosen}: the demo downloads nothing; nst weights fetch {chosen}")
     its_own = recipe.load(given["recipe"] or DEFAULT_RECIPE).weights
     is_fetched = its_own in sets.SETS and sets.SETS[its_own].url
     options["settings"] = DEMO | ({"weights": sets.AUTO} if is_fetched else {}) | options["settings"]
@@ -257,9 +257,11 @@ DEMO = {"size.pixels": 384}
 @json_option
 @click.option("--save-arrays", type=click.Path(path_type=Path), metavar="F.npz", help="Grams, targets and gradient.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
+@click.option("--quiet", is_flag=True, help="Say nothing but the result, warnings and errors.")
 @backend_option
 @machine_options
 @tile_option
+@rounding_options
 @recipe_options
 def evaluate(
     content: str,
@@ -268,6 +270,7 @@ def evaluate(
     as_json: bool,
     save_arrays: Path | None,
     force: bool,
+    quiet: bool,
     **given: Any,
 ) -> None:
     """Print every loss term of an image, and the gradient, before any step."""
@@ -275,12 +278,12 @@ def evaluate(
 
     if save_arrays:
         check_file(save_arrays, ".npz", force)
-    judgement = api.evaluate(content, style, image=image, **keywords(given))
+    judgement = api.evaluate(content, style, image=image, **keywords(given, quiet=quiet))
+    click.echo(json.dumps(report.as_dict(judgement)) if as_json else report.as_text(judgement))
     if save_arrays:
         check_kept(save_arrays, [image, given["recipe"], *files_of(judgement.inputs)])
         report.save_arrays(save_arrays, judgement.evaluation)
-        to_stderr(f"Gram matrices, targets and gradient are in {save_arrays}")
-    click.echo(json.dumps(report.as_dict(judgement)) if as_json else report.as_text(judgement))
+        say(quiet)(f"Gram matrices, targets and gradient are in {save_arrays}")
 
 
 @cli.group(invoke_without_command=True)
@@ -334,7 +337,6 @@ def list_weights(as_json: bool) -> None:
 def weights_path(name: str) -> None:
     """Print where a fetched weight set lies."""
     from nst_spec import weights as sets
-    from nst_spec.errors import NstError
 
     found = sets.path(name)
     if found is None and not sets.SETS[name].url:
@@ -468,24 +470,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.stdout.errors == "strict" and isinstance(streams[0], io.TextIOWrapper):
         streams[0].reconfigure(errors="backslashreplace")  # a file's name may have letters that the terminal has not
     try:
-        with _ended_as_interrupted():
+        with ended_as_interrupted():
             return _run(list(sys.argv[1:] if arguments is None else arguments))
     finally:
         sys.stdout, sys.stderr = streams
-
-
-@contextmanager
-def _ended_as_interrupted() -> Iterator[None]:
-    """Have a process that is asked to end clean up as at Ctrl-C, unless its program does something else."""
-    wishes = wishes_to_end() if may_handle_signals() else ()
-    ours = [number for number in wishes if signal.getsignal(number) is signal.SIG_DFL]
-    for number in ours:
-        signal.signal(number, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for number in ours:
-            signal.signal(number, signal.SIG_DFL)
 
 
 def _run(arguments: list[str]) -> int:
@@ -514,17 +502,16 @@ def _run(arguments: list[str]) -> int:
 
 
 def _explain(error: Exception) -> int:
-    from nst_spec.errors import NstError
 
     message = " ".join(str(error).split())
     if isinstance(error, NstError):
         to_stderr(message)
         return USER_ERROR
-    if isinstance(error, MemoryError) or "out of memory" in message.lower() or "OOM" in message:
-        to_stderr("out of memory; --tile 256 or a smaller --size needs less, and so does --optimizer adam")
-        return USER_ERROR
     if isinstance(error, OSError):
         to_stderr(f"{error.filename or 'a file'}: {error.strerror or message}")
+        return USER_ERROR
+    if isinstance(error, MemoryError) or re.search(r"(?i:out of memory)|\bOOM\b", message):
+        to_stderr("out of memory; a smaller --size needs less")
         return USER_ERROR
     to_stderr(f"internal error: {type(error).__name__}: {message[:300]} (--debug shows where)")
     return INTERNAL_ERROR

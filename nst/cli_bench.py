@@ -12,7 +12,6 @@ import click
 
 import nst
 from nst.cli_options import (
-    as_typed,
     json_option,
     offline_option,
     participants,
@@ -20,6 +19,8 @@ from nst.cli_options import (
     say,
     threads_option,
 )
+from nst.typed import as_typed
+from nst_spec.errors import NstError, not_accepted
 from nst_spec.messages import to_stderr
 
 if TYPE_CHECKING:
@@ -114,7 +115,6 @@ def _rows(
     """
     from compare import launch
     from compare.bench_result import Row
-    from nst_spec.errors import NstError
 
     tell = say(quiet)
     rows, failures = [], []
@@ -194,8 +194,6 @@ def _case(recipe: str, weights: str, size: int, *, offline: bool, quiet: bool) -
 
 def _listed(option: str, given: str, accepted: Sequence[str] | None = None) -> list[str]:
     """Return the words of a list, each once; without `accepted` they are whole numbers from 1."""
-    from nst_spec.errors import NstError, not_accepted
-
     words = [word.strip() for word in given.split(",")]
     for word in words:
         if accepted and word not in accepted:

@@ -13,12 +13,9 @@ import click
 
 import nst
 from nst.cli_options import (
-    as_argument,
-    as_typed,
     backend_option,
     check_file,
     check_kept,
-    check_new,
     exempt_from_collection,
     files_of,
     json_option,
@@ -32,6 +29,9 @@ from nst.cli_options import (
     say,
     styles_argument,
 )
+from nst.typed import as_argument, as_typed
+from nst_spec.errors import NstError
+from nst_spec.files import check_free
 from nst_spec.messages import to_stderr
 
 if TYPE_CHECKING:
@@ -86,7 +86,6 @@ def trace(
     from compare.record import record
     from nst.api import prepare
     from nst_spec import images, recipe
-    from nst_spec.errors import NstError
     from nst_spec.weight_files import SAFETENSORS
 
     named = given.pop("recipe")
@@ -194,7 +193,6 @@ def compare(
     """
     from compare.session import Session
     from nst_spec import backend as protocol
-    from nst_spec.errors import NstError
 
     _check_report(report, force)
     all_recipes = given.pop("all_recipes")
@@ -206,9 +204,10 @@ def compare(
         expected = "a folder of traces, since all recipes are compared" if all_recipes else "a trace"
         raise NstError(f"--against {against}: expected {expected}")
     if report:
-        if not _is_empty(report / TRACES):  # what an interrupted comparison may leave is no trace
-            check_new(report / TRACES, force)
-        if against and against.resolve().is_relative_to((report / TRACES).resolve()):
+        traces = report / TRACES
+        if traces.exists() and not (force or _is_empty(traces)):  # what an interrupted comparison may leave is no trace
+            raise NstError(f"{traces}: exists already; --force overwrites it")
+        if against and against.resolve().is_relative_to(traces.resolve()):
             raise NstError(f"--against {against}: this report's own traces are written anew; keep that one elsewhere")
     pythons = {name: python or sys.executable for name, python in given_pythons.items()}
     with _folder(report) as folder:
@@ -234,7 +233,7 @@ def _check_report(report: Path | None, force: bool) -> None:
         from compare import report as html
 
         html.check_installed()
-        check_new(report / REPORT, force)
+        check_free(report / REPORT, force)
 
 
 def _is_empty(folder: Path) -> bool:

@@ -2,17 +2,17 @@
 
 import functools
 import gc
-import json
 import shutil
-import signal
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from nst.options import RECIPE_OPTIONS
+from nst_spec.errors import NstError, install, not_accepted, reason
+from nst_spec.files import check_folder, check_free
 from nst_spec.messages import Say, to_nobody, to_stderr
 
 if TYPE_CHECKING:
@@ -26,18 +26,37 @@ allow_large_option = click.option("--allow-large", is_flag=True, help="Accept im
 judged_image_option = click.option("--image", help="The image to judge; photo, painting and noise mixed if not given.")
 
 
-class _Setting(click.Option):
-    """An option whose help has the words that the recipe's key may be, looked up once somebody asks for help."""
+WORDS = "{words}"
+"""Stands in a help text for the words that an option may be, and `: {words}` for nothing where it is any."""
 
-    def __init__(self, *names: Any, key: str, **given: Any) -> None:
+
+class _OneOf(click.Option):
+    """An option whose help has the words that it may be, looked up once somebody asks for help."""
+
+    def __init__(self, *names: Any, words: Callable[[], Sequence[str]], **given: Any) -> None:
         super().__init__(*names, **given)
-        self.key = key
+        self.words = words
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        from nst_spec.recipe import choices
+        record, words = super().get_help_record(ctx), ", ".join(self.words())
+        return record and (record[0], record[1].replace(WORDS if words else f": {WORDS}", words))
 
-        record, words = super().get_help_record(ctx), choices(self.key)
-        return (record[0], f"{record[1].rstrip('.')}: {', '.join(words)}.") if record and words else record
+
+def _words_of_setting(key: str) -> Sequence[str]:
+    from nst_spec.recipe import choices
+
+    return choices(key)
+
+
+def _words_of_backend(what: str) -> Sequence[str]:
+    from nst_spec import backend
+
+    words: Sequence[str] = backend.names() if what == "backend" else getattr(backend, f"{what.upper()}S")
+    return words
+
+
+def _machine_option(name: str, help_text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return click.option(f"--{name}", cls=_OneOf, words=partial(_words_of_backend, name), help=help_text)
 
 
 def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -46,7 +65,8 @@ def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
         # None tells a command that the option was not given, so that the recipe's own value stands.
         kind: dict[str, Any] = {"type": option.type} if option.type is not bool else {"is_flag": True, "default": None}
         flag = option.flag if option.type is not bool else f"{option.flag}/--no-{option.name}"
-        command = click.option(flag, option.name, cls=_Setting, key=option.key, help=option.help, **kind)(command)
+        words, text = partial(_words_of_setting, option.key), f"{option.help.rstrip('.')}: {WORDS}."
+        command = click.option(flag, option.name, cls=_OneOf, words=words, help=text, **kind)(command)
     command = click.option("--set", "set_", multiple=True, metavar="KEY=VALUE", help="Any other recipe key.")(command)
     return click.option("--recipe", help="Recipe, or FILE.toml; see `nst recipes`. default if not given.")(command)
 
@@ -56,11 +76,11 @@ def machine_options(command: Callable[..., None]) -> Callable[..., None]:
     return _with_options(
         command,
         click.option("--weights", help="Weight set or file; see `nst weights list`. The recipe's if not given."),
-        click.option("--device", help="auto, cpu, cuda or mps; auto, a GPU where there is one, if not given."),
-        click.option("--dtype", help="float32 or float64; float32 if not given."),
-        click.option(
-            "--precision",
-            help="Multiply in fp32, tf32 (a GPU's), bf16, or auto: bf16 where it is faster. "
+        _machine_option("device", f"{WORDS}; auto, a GPU where there is one, if not given."),
+        _machine_option("dtype", f"{WORDS}; float32 if not given."),
+        _machine_option(
+            "precision",
+            f"What the network multiplies in: {WORDS}; tf32 on a GPU alone, auto is bf16 where that is faster. "
             "If not given, auto to paint and fp32 to judge or compare.",
         ),
         threads_option,
@@ -71,7 +91,7 @@ def machine_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def backend_option(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the choice of the backend."""
-    return click.option("--backend", help="torch, tf or reference; the installed one, torch if both.")(command)
+    return _machine_option("backend", f"{WORDS}; the installed one, torch if both, if not given.")(command)
 
 
 def python_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -90,7 +110,6 @@ def participants(
     `backends` is the list as typed, None if it was not; `pythons` are the interpreters that were named.
     """
     from nst_spec import backend as protocol
-    from nst_spec.errors import NstError, install, not_accepted
 
     for name, python in pythons.items():
         if python and not shutil.which(python):
@@ -116,6 +135,16 @@ def tile_option(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the choice of tiles; nst.api.prepare has its default."""
     text = "Compute in tiles: auto (where memory is short), off, or N px a side (16, 32, ...); the result is the same."
     return click.option("--tile", metavar="auto|off|N", help=text)(command)
+
+
+def rounding_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the choice between speed and what rounding alone changes; nst.api.prepare has the defaults."""
+    fast = "Round more where that is faster; if not given, to paint and not to judge."
+    return _with_options(
+        command,
+        click.option("--fast/--no-fast", default=None, help=fast),
+        click.option("--deterministic", is_flag=True, default=None, help="The same bits every time, on a GPU too."),
+    )
 
 
 def output_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -146,20 +175,6 @@ def _with_options(command: Callable[..., None], *options: Callable[..., Any]) ->
     return command
 
 
-def wishes_to_end() -> tuple[signal.Signals, ...]:
-    """Return the signals by which a process is asked to end: by the system, or because its terminal is gone.
-
-    One that is ignored, as `nohup` has it, is none.
-    """
-    there = (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP"))
-    return tuple(number for number in there if number and signal.getsignal(number) is not signal.SIG_IGN)
-
-
-def may_handle_signals() -> bool:
-    """Return whether this is the main thread: Python lets no other choose what a signal does."""
-    return threading.current_thread() is threading.main_thread()
-
-
 def say(quiet: bool) -> Say:
     """Return where messages go."""
     return to_nobody if quiet else to_stderr
@@ -167,27 +182,14 @@ def say(quiet: bool) -> Say:
 
 def check_file(path: Path, suffix: str, force: bool) -> None:
     """Raise NstError where a file to write has another suffix, no folder to go into, or may not replace another."""
-    from nst_spec.errors import NstError
-    from nst_spec.files import check_folder
-
     if path.suffix != suffix:
         raise NstError(f"{path}: expected a name that ends in {suffix}")
     check_folder(path)
-    check_new(path, force)
-
-
-def check_new(path: Path, force: bool) -> None:
-    """Raise NstError where a file exists and may not be replaced."""
-    from nst_spec.errors import NstError
-
-    if path.exists() and not force:
-        raise NstError(f"{path}: exists already; --force overwrites it")
+    check_free(path, force)
 
 
 def check_kept(output: Path, inputs: Iterable[str | Path | None]) -> None:
     """Raise NstError where a file to write is one of those that the command reads."""
-    from nst_spec.errors import NstError
-
     for path in inputs:
         if path and output.exists() and Path(path).exists() and output.samefile(path):
             raise NstError(f"{output}: is one of this command's own inputs; choose another name")
@@ -201,8 +203,6 @@ def files_of(inputs: "Inputs") -> list[Path]:
 
 def make_folder(path: Path) -> None:
     """Make a folder unless it is there; raises NstError where that is not possible."""
-    from nst_spec.errors import NstError, reason
-
     for part in (path, *path.parents):
         if part.is_file():
             raise NstError(f"{part}: expected a folder, received a file")
@@ -219,49 +219,6 @@ def exempt_from_collection() -> None:
     It is there to stay, and to look through TensorFlow's takes a third of a second each time.
     """
     gc.freeze()
-
-
-def as_argument(path: str | Path) -> str:
-    """Return a file's name as it is typed, so that no option is seen in it."""
-    return f"./{path}" if str(path).startswith("-") else str(path)
-
-
-def as_typed(given: Mapping[str, Any]) -> list[str]:
-    """Return options, given by name, as they are typed; None is not given, and False but for `--no-NAME` options.
-
-    A list is one with commas, but `set` is typed once for each of its settings, which may also be a dict.
-    """
-    switches = {option.name for option in RECIPE_OPTIONS if option.type is bool}
-    typed: list[str] = []
-    for name, value in given.items():
-        flag = "--" + name.rstrip("_").replace("_", "-")
-        if value is True:
-            typed.append(flag)
-        elif value is False and name in switches:
-            typed.append(flag.replace("--", "--no-", 1))
-        elif flag == "--set":
-            typed += [word for item in _settings(value) for word in (flag, item)]
-        elif isinstance(value, tuple | list):
-            typed += [flag, ",".join(map(str, value))]
-        elif value is not None and value is not False:
-            typed += [flag, str(value)]
-    return typed
-
-
-def _settings(value: Any) -> Iterable[str]:
-    if not isinstance(value, Mapping):
-        return [value] if isinstance(value, str) else map(str, value or ())
-    return [f"{key}={_toml(item)}" for key, item in value.items() if item is not None]
-
-
-def _toml(value: Any) -> str:
-    value = value.tolist() if hasattr(value, "tolist") else value  # NumPy's numbers and arrays
-    if isinstance(value, Mapping):
-        items = (f"{json.dumps(str(key))} = {_toml(item)}" for key, item in value.items() if item is not None)
-        return "{" + ", ".join(items) + "}"
-    if isinstance(value, tuple | list):
-        return f"[{', '.join(map(_toml, value))}]"
-    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def keywords(given: dict[str, Any], *, quiet: bool = False) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The keywords of the Python API with their types, for editors and type checkers; None is not given."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypedDict
 
 from nst_spec import images
@@ -47,7 +48,7 @@ class RecipeKeywords(TypedDict, total=False):
 class Keywords(RecipeKeywords, total=False):
     """All of them; nst.api.prepare says what those below do."""
 
-    weights: str | None
+    weights: str | Path | None
     settings: Mapping[str, Any] | None
     device: str
     dtype: str

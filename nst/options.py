@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nst_spec.errors import not_accepted
+
 
 @dataclass(frozen=True)
 class Option:
@@ -71,7 +73,6 @@ def to_settings(options: Mapping[str, Any], others: Iterable[str] = ()) -> dict[
     image that is neither a kind of one nor a file.
     """
     # Imported here, since `nst --help` reads this table and does not wait for pydantic.
-    from nst_spec.errors import not_accepted
     from nst_spec.recipe import INIT_KINDS
 
     keys = {option.name: option.key for option in RECIPE_OPTIONS}
@@ -80,10 +81,11 @@ def to_settings(options: Mapping[str, Any], others: Iterable[str] = ()) -> dict[
         raise TypeError(str(not_accepted("unexpected keyword", unknown[0], [*others, *keys])))
     settings = {keys[name]: value for name, value in options.items() if value is not None}
     init = settings.pop("init", None)
-    if isinstance(init, str) and init in INIT_KINDS:
+    kinds = [kind for kind in INIT_KINDS if kind != "file"]
+    if isinstance(init, str) and init in kinds:
         settings |= {"init.kind": init}
     elif isinstance(init, str) and not os.path.exists(init):
-        raise not_accepted("init", init, [kind for kind in INIT_KINDS if kind != "file"] + ["an image FILE"])
+        raise not_accepted("init", init, [*kinds, "an image FILE"])
     elif init is not None:
         settings |= {"init.kind": "file", "init.file": init}
     return settings

@@ -1,18 +1,17 @@
-"""What a user sees and can do while a run goes on: the display, pictures on the way, Ctrl-C."""
+"""What a user sees while a run goes on: the display, and pictures on the way."""
 
-import signal
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from tqdm import tqdm
 
-from nst.cli_options import may_handle_signals, wishes_to_end
 from nst_spec import images
+from nst_spec.backend import TERMS
 from nst_spec.errors import NstError
 from nst_spec.messages import Say, to_nobody, to_stderr
 from nst_spec.run import Progress
@@ -50,7 +49,7 @@ class Display:
     def __call__(self, progress: Progress) -> None:
         """Show a step."""
         losses = progress.losses
-        parts = zip(self.weights, ("content", "style", "tv"), strict=True)
+        parts = zip(self.weights, TERMS, strict=True)
         terms = [f"{name} {weight * getattr(losses, name):.3g}" for weight, name in parts if weight]
         text = (
             f"step {progress.step}/{progress.steps}{self._speed(progress)}, {progress.width}x{progress.height}, "
@@ -126,29 +125,3 @@ class Saver:
                     images.write(self.path(progress.step), image, record, bits=self.bits, force=self.force)
                 except NstError as error:
                     self.warn(f"{error}; the run goes on")
-
-
-class Interrupt:
-    """Turns the first Ctrl-C, or wish to end, into a request to stop after the step; a second interrupts at once."""
-
-    def __init__(self, say: Say) -> None:
-        self.say = say
-        self.requested = False
-
-    def __enter__(self) -> Self:
-        numbers = (signal.SIGINT, *wishes_to_end()) if may_handle_signals() else ()
-        self.before = {number: signal.signal(number, self._request) for number in numbers}
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def _request(self, number: int, frame: FrameType | None) -> None:
-        self._restore()
-        self.requested = True
-        asked = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        self.say(f"stopping after this step and writing the picture; {asked} again to quit without it")

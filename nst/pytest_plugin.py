@@ -38,7 +38,7 @@ def _compare(content: str | Path, style: str | Path | Sequence[str | Path], **op
     # Imported here: every pytest session in an environment with nst loads this module.
     from compare.launch import MODULE, environment
     from compare.result import Result
-    from nst.cli_options import as_argument, as_typed
+    from nst.typed import as_argument, as_typed
 
     styles = [style] if isinstance(style, str | Path) else style
     pictures = map(as_argument, (content, *styles))

@@ -8,11 +8,11 @@ import numpy as np
 
 from nst.api import Judgement
 from nst_spec import files, weights
-from nst_spec.backend import Evaluation, finite_or_none
+from nst_spec.backend import TERMS, Evaluation, finite_or_none
 from nst_spec.errors import NstError, reason
 from nst_spec.recipe import Recipe, by_key
 
-WEIGHTS = {"content": "alpha", "style": "beta", "tv": "tv.weight"}
+WEIGHTS = dict(zip(TERMS, ("alpha", "beta", "tv.weight"), strict=True))
 """The recipe's key that weighs each loss in the total."""
 
 
@@ -32,7 +32,7 @@ def as_dict(judgement: Judgement) -> dict[str, Any]:
             "content": {tap: finite_or_none(value) for tap, value in losses.content_terms.items()},
             "style": {tap: finite_or_none(value) for tap, value in losses.style_terms.items()},
         },
-        **{name: finite_or_none(getattr(losses, name)) for name in ("content", "style", "tv", "total")},
+        **losses.as_record(),
         "gradient": {
             "l2": finite_or_none(float(np.linalg.norm(gradient))),
             "max": finite_or_none(float(np.abs(gradient).max())),
@@ -88,10 +88,12 @@ def record_as_text(record: Mapping[str, Any]) -> str:
     losses, recipe = record.get("losses"), record.get("recipe")
     shown = dict(record)
     if isinstance(losses, list):
-        shown["losses"] = losses[-1] if losses else None
-        if isinstance(shown["losses"], dict):
+        del shown["losses"]
+        last = losses[-1] if losses else None
+        if isinstance(last, dict):
             weighed = {name: f"{name} (times recipe.{key})" for name, key in WEIGHTS.items()}
-            shown["losses"] = {weighed.get(name, name): value for name, value in shown["losses"].items()}
+            last = {weighed.get(name, name): value for name, value in last.items()}
+        shown["losses of the last step"] = last
     if isinstance(recipe, dict):
         shown["recipe"] = {key: value for key, value in recipe.items() if key != "note"}
     return "\n".join(_lines(shown))

@@ -38,6 +38,8 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 PREFERENCE = ("torch", "tf")
 """The order in which an unnamed backend is chosen among the installed ones."""
 MOST_THREADS = 4096
+TERMS = ("content", "style", "tv")
+"""What the total is of, as fields of Losses, in the order of a recipe's `term_weights`."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,10 @@ class Losses:
         style = dict(zip(recipe.style.taps, values[len(content) :], strict=False))
         sums = math.fsum(content.values()), math.fsum(style.values()), values[-1]
         return cls(content, style, sums[2], sums[0], sums[1], total_loss(*sums, recipe.term_weights))
+
+    def as_record(self) -> dict[str, float | None]:
+        """Return the sums as JSON has them, None for what is not finite."""
+        return {name: finite_or_none(getattr(self, name)) for name in (*TERMS, "total")}
 
     @property
     def not_finite(self) -> str | None:

@@ -38,6 +38,20 @@ def check_folder(path: Path) -> None:
         raise NstError(f"{path}: the folder {folder} cannot be written to: {reason(error)}") from None
 
 
+def check_free(path: Path, force: bool) -> None:
+    """Raise NstError, before the work, where a file would replace a folder, or without `force` another file."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):  # what is said of folders is said elsewhere
+        return
+    except (OSError, ValueError) as error:
+        raise NstError(f"{path}: cannot be written: {reason(error)}") from None
+    if path.is_dir():
+        raise NstError(f"{path}: is a directory")
+    if not force:
+        raise NstError(f"{path}: exists already; --force (in Python, force=True) overwrites it")
+
+
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Give a path beside `path` to write to; what lies there at the end takes its place, and after an error nothing.

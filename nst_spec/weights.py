@@ -92,7 +92,7 @@ SETS: Mapping[str, SetInfo] = _known_sets()
 
 
 def load(
-    name_or_path: str,
+    name_or_path: str | Path,
     *,
     offline: bool = False,
     say: Say = to_stderr,
@@ -116,14 +116,14 @@ def load(
     check_name(name_or_path)
     if name_or_path == AUTO:
         return _load_auto(offline, say, warn)
-    if name_or_path in SETS:
+    if isinstance(name_or_path, str) and name_or_path in SETS:
         return _load_set(SETS[name_or_path], offline, say)
     file = Path(name_or_path)
     arrays, preprocessing = _read_file(file)
-    return _weight_set(name_or_path, arrays, preprocessing)
+    return _weight_set(str(name_or_path), arrays, preprocessing)
 
 
-def check_name(name_or_path: str) -> None:
+def check_name(name_or_path: str | Path) -> None:
     """Raise NstError unless there is a set or a file of this name; cheap, before anything slow."""
     if isinstance(name_or_path, str | Path):
         if name_or_path in (*SETS, AUTO) or os.path.exists(name_or_path):
@@ -219,12 +219,17 @@ def path(name: str) -> Path | None:
     return target if info.file and os.path.isfile(target) else None
 
 
+def is_here(name: str) -> bool:
+    """Return whether a set can be had without a download."""
+    return not SETS[name].url or path(name) is not None
+
+
 def whereabouts(name: str) -> str:
     """Return in a few words where a set is: in the cache or not, in the package, or nowhere until it is made."""
     info = SETS[name]
     if not info.url:
         return "comes with nst" if info.file else "made on the spot"
-    return "in the cache" if path(name) else "not fetched"
+    return "in the cache" if is_here(name) else "not fetched"
 
 
 def verify(name_or_path: str) -> str:

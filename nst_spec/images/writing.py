@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nst_spec.errors import NstError, not_accepted, reason
-from nst_spec.files import check_folder, publish
+from nst_spec.files import check_folder, check_free, publish
 from nst_spec.images import encoding
 from nst_spec.images.records import sidecar, to_json
 from nst_spec.images.resampling import resample
@@ -52,7 +52,7 @@ def check_fits(path: str | os.PathLike[str], width: int, height: int, *, force: 
             f"{path}: {width} x {height} px, but {format_name} takes {longest} px a side; PNG and TIFF take more"
         )
     if preview := preview_path(path, width, height):
-        _check_free(preview, force)
+        check_free(preview, force)
 
 
 def check_writable(path: str | os.PathLike[str], *, bits: int = 8, force: bool) -> None:
@@ -71,22 +71,9 @@ def check_writable(path: str | os.PathLike[str], *, bits: int = 8, force: bool) 
         accepted = [depth for depth in encoding.DEPTHS if depth <= most_bits(target)]
         raise not_accepted(f"{target}: bits a channel (16 need a PNG or TIFF)", bits, accepted)
     check_folder(target)
-    _check_free(target, force)
+    check_free(target, force)
     if _format(target) not in _CARRIES_RECORD:
-        _check_free(sidecar(target), force)
-
-
-def _check_free(file: Path, force: bool) -> None:
-    try:
-        os.lstat(file)
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError) as error:
-        raise NstError(f"{file}: cannot be written: {reason(error)}") from None
-    if file.is_dir():
-        raise NstError(f"{file}: is a directory")
-    if not force:
-        raise NstError(f"{file}: exists already; --force (in Python, force=True) overwrites it")
+        check_free(sidecar(target), force)
 
 
 def write(

@@ -334,7 +334,7 @@ def test_the_report_lies_beside_the_traces(nst, photo, painting, narrow_file, fr
     assert "<html" in Path("out/report.html").read_text("utf-8")
     assert nst("diff", *traces)[0] == 0
     code, _, err = nst("compare", photo, painting, *options)
-    assert (code, err) == (2, "nst: out/report.html: exists already; --force overwrites it\n")
+    assert (code, err) == (2, "nst: out/report.html: exists already; --force (in Python, force=True) overwrites it\n")
     assert nst("diff", *traces, "--report", "out", "--force")[0] == 0
     kept = Path(traces[0]).read_bytes()
     Path("out/report.html").unlink()

@@ -91,6 +91,17 @@ def test_arrays_need_a_folder_and_a_name_that_says_what_they_are(name, message, 
     assert not Path("new").exists()
 
 
+def test_a_folder_in_the_arrays_place_is_found_before_the_work(nst, arguments):
+    Path("a.npz").mkdir()
+    assert nst(*arguments, "--save-arrays", "a.npz", "--force") == (2, "", "nst: a.npz: is a directory\n")
+
+
+def test_quiet_says_nothing_but_the_result(nst, arguments):
+    code, out, err = nst(*arguments, "--save-arrays", "a.npz", "--quiet", "--preprocessing", "caffe")
+    assert (code, err) == (0, "")
+    assert "gradient l2" in out
+
+
 def test_arrays_that_cannot_be_written_leave_what_was_there(nst, arguments, monkeypatch):
     def write(file, **arrays):
         file.write(b"half")

@@ -152,6 +152,10 @@ def test_closed_streams_are_no_error(closed):
     [
         (["recipies"], "nst: no such command or photo: recipies (did you mean recipes?) (nst --help)\n"),
         (["stylize", "photo.jpg"], "nst: Missing argument 'STYLE...' (nst stylize --help)\n"),
+        (
+            ["mesure"],
+            "nst: no such command or photo: mesure (nst --help)\n",
+        ),  # it is ours, not theirs
         (["photo.jpg"], "nst: no such command or photo: photo.jpg (nst --help)\n"),
     ],
 )

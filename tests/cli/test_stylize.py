@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import re
@@ -18,7 +19,8 @@ from PIL import Image
 
 from nst import api
 from nst.cli import main
-from nst.progress import Display, Interrupt
+from nst.progress import Display
+from nst.signals import Interrupt
 from nst_spec import cpu, images, weight_files
 from nst_spec.run import Progress
 from tests.conftest import relative, smooth_image, to_uint8
@@ -478,9 +480,9 @@ def test_info_says_in_short_what_made_a_picture(nst, photo, painting, quick):
     lines = out.splitlines()
     assert code == 0
     assert {"recipe.optimizer.lr = 0.03", "inputs.content.name = photo.png", "steps = 6", "stopped = -"} < set(lines)
-    losses = [line.partition(" = ")[0] for line in lines if line.startswith("losses.")]
+    losses = [line.partition(" = ")[0] for line in lines if line.startswith("losses of the last step.")]
     weighed = ["content (times recipe.alpha)", "style (times recipe.beta)", "total", "tv (times recipe.tv.weight)"]
-    assert losses == [f"losses.{name}" for name in weighed]
+    assert losses == [f"losses of the last step.{name}" for name in weighed]
     assert not any(line.startswith("recipe.note") for line in lines)
 
 
@@ -653,6 +655,7 @@ def test_an_input_that_cannot_work_gets_one_line(nst, painting, quick, name):
         (["--steps", "-3"], "steps: expected a whole number"),
         (["--weights", "vgg16"], "vgg16"),
         (["--weights", "torchvision", "--offline"], "vgg19-dcbb9e9d.pth"),
+        (["--init", "file"], "init: received 'file'; accepted: content, style, noise, an image FILE"),
         (["--threads", "0"], "threads: expected 1 to 4096, received 0"),
     ],
 )
@@ -707,6 +710,38 @@ def test_quiet_still_warns(nst, photo, painting):
     assert code == 0
     assert "WARNING: using the weights 'embedded'" in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_the_demo_downloads_nothing(nst):
+    code, out, err = nst("demo", "--backend", "reference", "--weights", "caffe")
+    assert (code, out) == (2, "")
+    assert err == "nst: --weights caffe: the demo downloads nothing; nst weights fetch caffe\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "out of memory; a smaller --size needs less"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "out of memory; a smaller --size needs less"),
+        (RuntimeError("OOM when allocating tensor"), "out of memory; a smaller --size needs less"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/data/ROOM-7/x.png"),
+            "/data/ROOM-7/x.png: Permission denied",
+        ),
+    ],
+)
+def test_what_ran_out_is_told_from_what_is_called_so(error, said, nst, photo, painting, monkeypatch):
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr("nst.api.prepare", fail)
+    assert nst(photo, painting) == (2, "", f"nst: {said}\n")
+
+
+def test_a_picture_may_be_computed_as_exactly_as_it_is_judged(nst, photo, painting, quick):
+    options = [*quick, "--backend", "reference", "--no-fast", "--deterministic"]
+    assert nst(photo, painting, "-o", "out.png", *options)[0] == 0
+    assert json.loads(nst("info", "out.png", "--json")[1])["backend"]["fast"] is False
 
 
 def test_the_demo_takes_settings(nst, narrow_file):
