@@ -228,7 +228,7 @@ class Recipe(Part):
     the last image or the one the lowest loss was computed on. `carry`: what a finer scale takes over from the coarser
     one: its image, enlarged, or, where there is a content term, the change it made to the content image, so that the
     finer one has all the photo's detail to begin with. `colours`: those that the picture was painted in, or the content
-    image's, beneath the brightness that was painted. `guard`: a loss that is not finite, or over GUARD_FACTOR times
+    image's, beneath the brightness that was painted. `guard`: a loss that is not finite, or over ten times
     the best, restores the best image and clears the optimiser's history. `stages` are short names that choose taps
     (`--style-taps 1,2`). `adapted` holds, by weight set, the settings that the recipe changes when it is run with that
     set (`adapted_to`).
@@ -303,9 +303,6 @@ class Recipe(Part):
 ADAM_STEP = 0.02
 """Adam's learning rate, as a fraction of the range from black to white, where a run is switched to it without one."""
 
-GUARD_FACTOR = 10.0
-"""A guarded loss may rise to this many times the best before the best image is restored."""
-
 NEUTRAL_STRENGTH = 0.5
 """The strength at which alpha and beta are the recipe's own."""
 
@@ -364,8 +361,10 @@ def load(recipe: str | Path, *, based_on_by: tuple[Path, ...] = ()) -> Recipe:
     base = _base(data.pop(BASED_ON, None), (*based_on_by, path.resolve()))
     stated = dict(by_key(data))
     adapted = {weights: _unstated(settings, stated) for weights, settings in base.get("adapted", {}).items()}
-    own = {"name": in_utf8(path.stem), "adapted": adapted} | ({"source": f"based on {base['name']}"} if base else {})
-    whole = _merged(base | own, data)
+    of_file = {"name": in_utf8(path.stem), "adapted": adapted} | (
+        {"source": f"based on {base['name']}"} if base else {}
+    )
+    whole = _merged(base | of_file, data)
     try:
         return from_dict(whole, origin=path.name)
     except NstError as error:

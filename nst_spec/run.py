@@ -16,7 +16,7 @@ from nst_spec.errors import NstError
 from nst_spec.frugal import OUT_OF_MEMORY, FrugalDescent, OutOfMemoryError
 from nst_spec.memory import Plan
 from nst_spec.messages import Say, to_nobody
-from nst_spec.recipe import GUARD_FACTOR, Recipe
+from nst_spec.recipe import Recipe
 from nst_spec.weights import WeightSet
 
 
@@ -71,6 +71,9 @@ class Progress:
     work: float
     image: Callable[[], Image] = field(repr=False)
 
+
+GUARD_FACTOR = 10.0
+"""A guarded loss may rise to this many times the best before the best image is restored."""
 
 ASPECT_TOLERANCE = 0.02
 """What rounding a small image's sides may do to its aspect; more is worth a warning."""

@@ -37,8 +37,8 @@ class _Gram(torch.autograd.Function):
         return _mixed(features, (slope + slope.T).to(features.dtype))
 
 
-def _wide(features: Tensor) -> torch.dtype:
-    return torch.float32 if features.dtype == torch.bfloat16 else features.dtype
+def _wide(features: Tensor) -> Tensor:
+    return features.float() if features.dtype == torch.bfloat16 else features
 
 
 def _products(features: Tensor) -> Tensor:
@@ -91,12 +91,12 @@ class _SquaredError(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, target: Tensor) -> Tensor:
         ctx.save_for_backward(values, target)
-        return functional.mse_loss(*(features.to(_wide(features)) for features in (values, target)), reduction="sum")
+        return functional.mse_loss(_wide(values), _wide(target), reduction="sum")
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
         values, target = ctx.saved_tensors
-        difference = values.to(_wide(values)) - target
+        difference = _wide(values) - target
         return difference.mul_(2 * slope).to(values.dtype), None
 
 

@@ -68,7 +68,11 @@ class Recorded:
 
 
 class Objective:
-    """A problem on a device; nst_spec.backend.Objective."""
+    """A problem on a device; nst_spec.backend.Objective.
+
+    `recorded` is whether a GPU replays a step that it has recorded, `winograd` whether the network takes Winograd's
+    algorithm, `exact` whether it keeps to the layout in which a CPU rounds least.
+    """
 
     def __init__(
         self,

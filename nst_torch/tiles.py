@@ -67,14 +67,14 @@ class TiledObjective(Objective):
     @torch.no_grad()
     def _sums(self, image: Tensor, pieces: Iterable[tiles.Piece], divisors: Mapping[str, float]) -> dict[str, Tensor]:
         # In place: what is new and stays, amid what a tile has freed, leaves gaps that the next does not fill.
-        sums = {tap: self.like.new_zeros((self._channels[tap],) * 2, dtype=self._wide) for tap in divisors}
+        sums = {tap: self.like.new_zeros((self._channels[tap],) * 2, dtype=self._sums_dtype) for tap in divisors}
         for piece in _in_turn(pieces) if divisors else ():
             for tap, features in self.owned(image[:, :, *piece.crop], piece, list(divisors)):
                 sums[tap] += losses.gram(features, divisors[tap])
         return sums
 
     @property
-    def _wide(self) -> torch.dtype:
+    def _sums_dtype(self) -> torch.dtype:
         # Sums over many tiles must not lose what a sum over all positions at once would keep.
         return self.like.dtype if self.like.device.type == "mps" else torch.float64
 
@@ -87,7 +87,7 @@ class TiledObjective(Objective):
         divisors = {tap: target.divisor for tap, target in self.style_targets.items()}
         sums = self._sums(x, (piece for _, piece in others), divisors)
         tv, gradient = self._tv_and_gradient(x)
-        content = x.new_zeros(len(self.content_targets), dtype=self._wide)
+        content = x.new_zeros(len(self.content_targets), dtype=self._sums_dtype)
         # The last tile completes the Gram matrices, so its forward pass serves both passes.
         for number, piece in _in_turn((last, *others)):
             missing = piece is last[1]

@@ -33,13 +33,17 @@ def test_the_backends_have_the_same_files():
 
 
 def signatures(path):
-    """Public functions, classes and methods with their parameters and defaults; private helpers are a file's own."""
+    """Public functions, classes and methods, how a class is made and called among them, with parameters and defaults.
+
+    Private helpers are a file's own.
+    """
     found = {}
     tree = ast.parse(path.read_text())
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
     for scope, body in [("", tree.body)] + [(node.name + ".", node.body) for node in classes]:
         for node in body:
-            if getattr(node, "name", "_").startswith("_"):
+            name = getattr(node, "name", "_")
+            if name.startswith("_") and name not in ("__init__", "__call__"):
                 continue
             if isinstance(node, ast.FunctionDef):
                 arguments = node.args
@@ -57,6 +61,8 @@ def signatures(path):
 ALLOWED = {
     "network.py": {
         "Network.forward",  # torch.nn.Module calls forward; a plain class is called itself
+        "Network.__call__",
+        "Network.__init__",  # torch is told the device and the layout, TensorFlow whether XLA compiles
         "CompiledMaximum",  # Keras names a layer after its class, which must not begin with an underscore
         "CompiledMaximum.call",
     },
@@ -67,7 +73,13 @@ ALLOWED = {
         "Convolution.call",
     },
     "memory.py": {"with_gradient"},  # what torch.autograd.Function does without keeping anything
-    "objective.py": {"Recorded", "Objective.loss_and_gradient"},  # TensorFlow's is an attribute, a tf.function
+    "objective.py": {
+        "Recorded",  # a CUDA graph; TensorFlow has its own graphs
+        "Recorded.__call__",
+        "Objective.loss_and_gradient",  # TensorFlow's is an attribute, a tf.function
+        "Objective.__init__",  # torch: recorded, exact; TensorFlow: xla, xla_tv
+        "PixelMap.__init__",  # torch takes dtype and device from a tensor; TensorFlow's device is a scope
+    },
 }
 
 
@@ -83,11 +95,14 @@ def test_public_names_parameters_and_defaults_agree(name):
 def test_a_backend_has_what_the_protocol_promises(name, narrow_weights):
     image = smooth_image(24, 24, 1)
     backend = backends.load(name, dtype="float64")
-    objective = backend.objective(make_problem("udacity2018", narrow_weights, image, image))
+    problem = make_problem("udacity2018", narrow_weights, image, image)
+    objective = backend.objective(problem)
     for kept, promise in (
         (backend, backends.Backend),
         (objective, backends.Objective),
         (objective.descent(image), backends.AdaptableDescent),
+        # The oracle's speed is no question.
+        *([(backend.workload(problem), backends.Workload)] if name in backends.PREFERENCE else []),
     ):
         promised = {*dir(promise), *typing.get_type_hints(promise)}
         missing = {name for name in promised if not name.startswith("_") and not hasattr(kept, name)}
