@@ -84,5 +84,5 @@ def test_the_recipe(tmp_path):
 
 
 def test_every_recipe_is_in_the_table():
-    table = README.partition("## Recipes")[2].partition("## Check")[0]
+    table = README.partition("\n## Recipes\n")[2].partition("\n## ")[0]
     assert [name for name in recipe.names() if f"`{name}`" not in table] == []
