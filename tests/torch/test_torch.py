@@ -341,7 +341,8 @@ def test_errors_of_bfloat16_are_summed_in_float32():
 @pytest.fixture
 def settings_stay():
     """What a test tells PyTorch's whole process is not told to the next."""
-    kinds = torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv, torch.backends
+    has_switches = hasattr(torch.backends, "fp32_precision")  # PyTorch from 2.9 on
+    kinds = (torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv, torch.backends) if has_switches else ()
     before = [kind.fp32_precision for kind in kinds]
     yield
     torch.set_float32_matmul_precision("highest")
