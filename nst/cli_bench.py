@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,14 @@ import click
 
 import nst
 from nst.cli_options import (
+    device_option,
     json_option,
     offline_option,
     participants,
     python_options,
     say,
     threads_option,
+    with_options,
 )
 from nst.typed import as_typed
 from nst_spec.errors import NstError, not_accepted
@@ -28,18 +30,26 @@ if TYPE_CHECKING:
     from compare.bench_result import Row, Settings
 
 
+def _case_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that hold for all that is measured: `bench`, and `measure`, which it tells them to."""
+    return with_options(
+        command,
+        click.option("--runs", default=10, type=click.IntRange(min=1), help="Rounds that count."),
+        click.option("--recipe", default="default", help="Recipe, or FILE.toml."),
+        click.option("--weights", default="random", help="Weight set or file."),
+        offline_option,
+        device_option,
+        threads_option,
+        click.option("--tile", type=int, metavar="N", help="Compute in tiles of N px, and without beside it."),
+        click.option("--profile", is_flag=True, help="Also split a step into its parts."),
+    )
+
+
 @click.command(short_help="Measure how fast the backends are, beside what limits them.")
 @click.option("--backends", help="What to measure, for example torch; both frameworks if not given.")
 @click.option("--precisions", default="fp32", show_default=True, help="fp32, tf32 (a GPU's), bf16; some, by commas.")
 @click.option("--sizes", default="256,512", show_default=True, help="Sides of square images, in pixels.")
-@click.option("--runs", default=10, show_default=True, type=click.IntRange(min=1), help="Rounds that count.")
-@click.option("--recipe", default="default", show_default=True, help="Recipe, or FILE.toml.")
-@click.option("--weights", default="random", show_default=True, help="Weight set or file.")
-@offline_option
-@click.option("--device", help="auto, cpu, cuda or mps.")
-@threads_option
-@click.option("--tile", type=int, metavar="N", help="Compute in tiles of N px, and without beside it.")
-@click.option("--profile", is_flag=True, help="Also split a step into its parts.")
+@_case_options
 @click.option("--against", type=click.Path(path_type=Path), metavar="FILE", help="Hold it to an earlier --json result.")
 @json_option
 @click.option("--quiet", is_flag=True, help="Say nothing but the result, warnings and errors.")
@@ -83,7 +93,10 @@ def bench(
     if against and earlier:
         bench_result.check_comparable(earlier, against, this_machine, settings)
     cases = list(itertools.product(chosen, wanted, sides))
-    rows = _rows(cases, pythons, as_typed(given), notes, quiet=quiet)
+    rows, failures = _rows(cases, pythons, as_typed(given), quiet=quiet)
+    notes += failures
+    if not rows:
+        raise NstError("; ".join(notes))
     changes = bench_result.changes(rows, earlier, against) if against and earlier else []
     result = bench_result.Result(
         nst=nst.__version__,
@@ -105,14 +118,10 @@ def _rows(
     cases: Sequence[tuple[str, str, int]],
     pythons: dict[str, str | None],
     arguments: Sequence[str],
-    notes: list[str],
     *,
     quiet: bool,
-) -> "list[Row]":
-    """Return the row of each (backend, precision, size), and leave a note for each that cannot be measured.
-
-    Raises NstError where none can.
-    """
+) -> "tuple[list[Row], list[str]]":
+    """Return the row of each (backend, precision, size), and a note for each that cannot be measured."""
     from compare import launch
     from compare.bench_result import Row
 
@@ -129,10 +138,7 @@ def _rows(
                 failures.append(f"{precision} {size} px is not measured: {error}")
             else:
                 rows.append(Row.model_validate_json(file.read_text("utf-8")))
-    if not rows:
-        raise NstError("; ".join([*notes, *failures]))
-    notes += failures
-    return rows
+    return rows, failures
 
 
 @click.command(hidden=True)
@@ -140,14 +146,7 @@ def _rows(
 @click.option("--precision", required=True)
 @click.option("--size", required=True, type=int)
 @click.option("--output", required=True, type=click.Path(path_type=Path))
-@click.option("--runs", required=True, type=click.IntRange(min=1))
-@click.option("--recipe", required=True)
-@click.option("--weights", required=True)
-@click.option("--offline", is_flag=True)
-@click.option("--device", default="auto")
-@click.option("--threads", type=int)
-@click.option("--tile", type=int)
-@click.option("--profile", is_flag=True)
+@_case_options
 def measure(
     backend: str,
     precision: str,
@@ -167,7 +166,8 @@ def measure(
     started_at = machine.peak_resident()
     from nst_spec import backend as protocol
 
-    loaded = protocol.load(backend, precision=precision, fast=True, **given)
+    asked = {name: value for name, value in given.items() if value is not None}
+    loaded = protocol.load(backend, precision=precision, fast=True, **asked)
     case, _ = _case(recipe, weights, size, offline=offline, quiet=True)
     case = dataclasses.replace(case, tile=tile)
     row = bench.measure(loaded, case, runs=runs, profile=profile, started_at=started_at, version=nst.__version__)

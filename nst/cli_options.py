@@ -59,6 +59,9 @@ def _machine_option(name: str, help_text: str) -> Callable[[Callable[..., None]]
     return click.option(f"--{name}", cls=_OneOf, words=partial(_words_of_backend, name), help=help_text)
 
 
+device_option = _machine_option("device", f"{WORDS}; auto, a GPU where there is one, if not given.")
+
+
 def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command every option of the recipe table, `--recipe` and `--set`."""
     for option in reversed(RECIPE_OPTIONS):
@@ -73,10 +76,10 @@ def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def machine_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that choose weights, device and arithmetic; nst.api.prepare has their defaults."""
-    return _with_options(
+    return with_options(
         command,
         click.option("--weights", help="Weight set or file; see `nst weights list`. The recipe's if not given."),
-        _machine_option("device", f"{WORDS}; auto, a GPU where there is one, if not given."),
+        device_option,
         _machine_option("dtype", f"{WORDS}; float32 if not given."),
         _machine_option(
             "precision",
@@ -140,7 +143,7 @@ def tile_option(command: Callable[..., None]) -> Callable[..., None]:
 def rounding_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the choice between speed and what rounding alone changes; nst.api.prepare has the defaults."""
     fast = "Round more where that is faster; if not given, to paint and not to judge."
-    return _with_options(
+    return with_options(
         command,
         click.option("--fast/--no-fast", default=None, help=fast),
         click.option("--deterministic", is_flag=True, default=None, help="The same bits every time, on a GPU too."),
@@ -149,7 +152,7 @@ def rounding_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def output_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options about the picture it writes."""
-    return _with_options(
+    return with_options(
         command,
         click.option("-o", "--output", type=click.Path(path_type=Path), help="The picture to write."),
         click.option(
@@ -168,7 +171,8 @@ def output_options(command: Callable[..., None]) -> Callable[..., None]:
     )
 
 
-def _with_options(command: Callable[..., None], *options: Callable[..., Any]) -> Callable[..., None]:
+def with_options(command: Callable[..., None], *options: Callable[..., Any]) -> Callable[..., None]:
+    """Give a command options, in the order of its help."""
     # The last that is given stands first in the help.
     for option in reversed(options):
         command = option(command)
