@@ -13,6 +13,7 @@ from compare.machine import Machine
 from compare.trace import Environment, Weights
 from nst_spec import recipe as recipes
 from nst_spec.errors import NstError, first_problem, reason
+from nst_spec.files import read_text
 
 PIECES = ("step", "bare", "tutorial", "matrix")
 """What is timed in every round of a case without tiles."""
@@ -208,7 +209,7 @@ class Result(Part):
 def read(path: Path) -> Result:
     """Read a result; raises NstError when the file cannot be read or is no result."""
     try:
-        return Result.model_validate_json(path.read_text("utf-8"))
+        return Result.model_validate_json(read_text(path))
     except ValidationError as error:
         raise NstError(f"{path}: expected a result as nst bench --json prints it: {first_problem(error)}") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -80,4 +80,5 @@ def environment() -> dict[str, str]:
 
 def command(python: str, arguments: Sequence[str]) -> str:
     """Return the command as a person types it."""
-    return in_utf8(shlex.join(["nst", *arguments] if python == sys.executable else [python, *MODULE, *arguments]))
+    words = ["nst", *arguments] if python == sys.executable else [python, *MODULE, *arguments]
+    return in_utf8(subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words))

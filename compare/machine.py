@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 from pydantic import BaseModel, ConfigDict
 
 from nst_spec import cpu
@@ -63,7 +64,7 @@ def peak_resident() -> int | None:
             return int(highest[1]) * 1024
     try:
         import resource
-    except ImportError:
-        return None
+    except ImportError:  # Windows, where psutil knows
+        return getattr(psutil.Process().memory_info(), "peak_wset", None)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

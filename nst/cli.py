@@ -1,5 +1,6 @@
 """The command line. Nothing heavy is imported before a command needs it."""
 
+import errno
 import io
 import itertools
 import json
@@ -49,6 +50,8 @@ USER_ERROR = 2
 INTERNAL_ERROR = 70
 INTERRUPTED = 130
 MAIN_JOB = "stylize"
+GONE = (errno.EPIPE, errno.EINVAL) if sys.platform == "win32" else (errno.EPIPE,)
+"""The errors of writing to a pipe that nobody reads any more."""
 
 
 class Patient:
@@ -75,7 +78,9 @@ class Patient:
     def _dropping(self) -> Iterator[None]:
         try:
             yield
-        except BrokenPipeError:
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
 

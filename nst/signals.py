@@ -15,7 +15,7 @@ def wishes_to_end() -> tuple[signal.Signals, ...]:
 
     One that is ignored, as `nohup` has it, is none.
     """
-    there = (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP"))
+    there = (getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP", "SIGBREAK"))
     return tuple(number for number in there if number and signal.getsignal(number) is not signal.SIG_IGN)
 
 

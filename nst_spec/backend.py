@@ -350,7 +350,7 @@ class Configured:
 
         Raises NstError where none of the available devices can compute as asked.
         """
-        self.device = choose_device(settings.device, available, backend=self.name)
+        self.device = choose_device(settings.device, available, settings.dtype, backend=self.name)
         self.precision = choose_precision(settings.precision, self.device, settings.dtype, gains_by_bf16)
         self.dtype, self.fast = settings.dtype, settings.fast
         self.tile = settings.tile
@@ -408,7 +408,9 @@ def load(name: str | None = None, **settings: Any) -> Backend:
         prepare(asked)
     try:
         module: Any = entries[name].load()
-    except (ImportError, OSError, RuntimeError) as error:
+    except NstError:
+        raise
+    except Exception as error:  # whatever a framework's own libraries raise
         raise NstError(
             f"backend {name}: cannot be loaded ({reason(error)}); {install(name)} installs what it needs"
         ) from error
@@ -423,7 +425,7 @@ def choose_precision(requested: str, device: str, dtype: str, gains_by_bf16: Cal
     """
     if requested == AUTO:
         requested = "bf16" if dtype == "float32" and gains_by_bf16(device) else "fp32"
-    if device == "mps" and dtype == "float64":
+    if not _computes_in(device, dtype):
         raise NstError("device mps computes in float32 alone; use --dtype float32 or --device cpu")
     if requested == "tf32" and device != "cuda":
         raise NstError(f"precision tf32: expected device cuda, received {device}; use --precision fp32")
@@ -432,14 +434,18 @@ def choose_precision(requested: str, device: str, dtype: str, gains_by_bf16: Cal
     return cast(Precision, requested)
 
 
-def choose_device(requested: str, available: Iterable[str], *, backend: str) -> str:
-    """Return the device to use: the one requested, or for `auto` the first available one.
+def choose_device(requested: str, available: Iterable[str], dtype: str, *, backend: str) -> str:
+    """Return the device to use: the one requested, or for `auto` the first available one that computes in the dtype.
 
     Raises NstError naming the devices that the backend can use here.
     """
     available = tuple(available)
     if requested == "auto":
-        return available[0]
+        return next(device for device in available if _computes_in(device, dtype))
     if requested not in available:
         raise not_accepted(f"device for {backend} on this machine", requested, ("auto", *available))
     return requested
+
+
+def _computes_in(device: str, dtype: str) -> bool:
+    return (device, dtype) != ("mps", "float64")

@@ -3,6 +3,7 @@
 import functools
 import math
 import os
+import platform
 import sys
 from pathlib import Path
 
@@ -61,7 +62,8 @@ def has_avx512(cpu_info: Path = CPU_INFO) -> bool:
 @functools.cache
 def is_intel(cpu_info: Path = CPU_INFO) -> bool:
     """Return whether the CPU is Intel's, whose products of matrices their MKL computes best."""
-    return fact("vendor_id", cpu_info) == "GenuineIntel"
+    # Windows tells it at the end of the processor's name.
+    return (fact("vendor_id", cpu_info) or platform.processor()).endswith("GenuineIntel")
 
 
 def _flags(cpu_info: Path) -> frozenset[str]:

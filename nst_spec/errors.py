@@ -40,7 +40,7 @@ def meant(received: str, names: Iterable[str]) -> str | None:
 
 def install(extra: str) -> str:
     """Return the command that installs one of the package's extras, for messages."""
-    return f"pip install '.[{extra}]' in nst's source folder"
+    return f'pip install ".[{extra}]" in nst\'s source folder'  # a Windows shell knows no single quotes
 
 
 def first_problem(error: "ValidationError") -> str:

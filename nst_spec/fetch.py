@@ -151,7 +151,7 @@ def _pin(path: Path, sha256: str) -> None:
     """Write the pin beside a file, in the form that `sha256sum -c` reads."""
     # A cache that this user may read only: the publisher's hash, just checked, is checked again next time.
     with contextlib.suppress(OSError), files.whole(_pin_of(path)) as part:
-        part.write_text(f"{sha256}  {path.name}\n", encoding="utf-8")
+        part.write_text(f"{sha256}  {path.name}\n", encoding="utf-8", newline="\n")
 
 
 def _reason(error: Exception) -> str:

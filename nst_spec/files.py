@@ -1,8 +1,8 @@
 """Files that appear whole or not at all, and their names."""
 
+import codecs
 import contextlib
 import os
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -23,6 +23,15 @@ def in_utf8(data: Data) -> Data:
     return cast(Data, data.encode("utf-8", "backslashreplace").decode()) if isinstance(data, str) else data
 
 
+def read_text(path: Path) -> str:
+    """Return a file's text, in UTF-8, or in UTF-16 with the mark that Windows' PowerShell writes.
+
+    Raises OSError where it cannot be read, and UnicodeDecodeError.
+    """
+    data = path.read_bytes()
+    return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
+
+
 def check_folder(path: Path) -> None:
     """Raise NstError, before the work, where the folder that a file is to be written into cannot take it."""
     folder = path.parent
@@ -30,10 +39,12 @@ def check_folder(path: Path) -> None:
         raise NstError(f"{path}: the folder {folder} does not exist")
     if not os.path.isdir(folder):
         raise NstError(f"{path}: {folder} is not a folder")
+    trial = _beside(path)
     try:
-        # Permissions tell only part of it: a file is made, and is gone when it is closed.
-        with tempfile.TemporaryFile(dir=folder):
+        # Permissions tell only part of it. Windows lets `tempfile` try on for ever where they are missing.
+        with open(trial, "xb"):
             pass
+        trial.unlink()
     except OSError as error:
         raise NstError(f"{path}: the folder {folder} cannot be written to: {reason(error)}") from None
 

@@ -25,7 +25,7 @@ from pydantic import (
 
 from nst_spec import vgg19
 from nst_spec.errors import NstError, not_accepted, reason
-from nst_spec.files import in_utf8
+from nst_spec.files import in_utf8, read_text
 from nst_spec.losses import CONTENT_FACTORS, GRAM_DIVISORS, STYLE_FACTORS, TV_FORMS
 from nst_spec.preprocessing import SPACES, affine
 from nst_spec.sizes import RESIZE_RULES, STYLE_RULES
@@ -344,7 +344,7 @@ def load(recipe: str | Path, *, based_on_by: tuple[Path, ...] = ()) -> Recipe:
         if path.suffix != ".toml":
             raise not_accepted("recipe", str(recipe), (*names(), "FILE.toml"))
     try:
-        data = tomllib.loads(path.read_text("utf-8-sig"))
+        data = tomllib.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise NstError(f"recipe {path.name}: {reason(error)}") from error
     init = data["init"] if isinstance(data.get("init"), dict) else {}

@@ -78,11 +78,13 @@ def _uncollected() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _stderr_held() -> Iterator[None]:
-    if sys.stderr is None:  # a program without a terminal may have none, and nothing to hold back
+    try:
+        stderr = os.dup(2)
+    except OSError:  # a program without a terminal may have none, and nothing to hold back
         yield
         return
-    sys.stderr.flush()
-    stderr = os.dup(2)
+    if sys.stderr:
+        sys.stderr.flush()
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), 2)
         try:

@@ -25,7 +25,8 @@ XLA_WORKSPACE = 4
 
 def free(device: str) -> int:
     """Return the bytes that are free on a device, those included that TensorFlow holds in stock."""
-    if device == "cpu":
+    # Apple's GPU has no memory of its own, and its plug-in names no limit.
+    if device in ("cpu", "mps"):
         return free_on_host()
     # TensorFlow begins to use the GPU here, or the next line would, and take all of its memory at once.
     tf.config.list_logical_devices("GPU")

@@ -30,7 +30,8 @@ def available_devices() -> tuple[str, ...]:
 def gains_by_bf16(device: str) -> bool:
     """Return whether the device multiplies bfloat16 numbers faster than float32's."""
     if device == "cuda":
-        return torch.cuda.get_device_capability() >= protocol.BF16_CAPABILITY
+        # AMD's GPUs go by the same name, and count otherwise.
+        return bool(torch.version.cuda) and torch.cuda.get_device_capability() >= protocol.BF16_CAPABILITY
     return device == "cpu" and cpu.gains_by_bf16()
 
 
@@ -89,8 +90,11 @@ class Backend(protocol.Configured):
         """Return the versions of torch, and of the GPU's software if it computes there."""
         found = {"torch": torch.__version__}
         if self.device == "cuda":
-            cudnn = torch.backends.cudnn.version()
-            found |= {"cuda": str(torch.version.cuda), "cudnn": str(cudnn), "gpu": torch.cuda.get_device_name()}
+            if torch.version.cuda:
+                found |= {"cuda": torch.version.cuda, "cudnn": str(torch.backends.cudnn.version())}
+            else:
+                found["rocm"] = str(torch.version.hip)
+            found["gpu"] = torch.cuda.get_device_name()
         return found
 
     def switches(self) -> dict[str, int | bool | str]:

@@ -52,9 +52,9 @@ def _products(features: Tensor) -> Tensor:
 
 
 def _products_of_bf16(flat: Tensor) -> Tensor:
-    # A GPU multiplies bfloat16 numbers exactly and adds the products up in float32. A CPU would round the sums to
+    # NVIDIA's GPUs multiply bfloat16 numbers exactly and add the products up in float32. A CPU would round the sums to
     # bfloat16; what lets it do the same for float32 numbers is a switch of the whole process, and so of other threads.
-    if flat.is_cuda:
+    if flat.is_cuda and torch.version.cuda:
         return torch.mm(flat.T, flat, out_dtype=torch.float32)
     flat = flat.float()
     return flat.T @ flat

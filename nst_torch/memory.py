@@ -16,6 +16,7 @@ SHORT_OF_MEMORY = (
     "out of memory",
     "bad_alloc",
     "alloc_failed",
+    "invalid buffer size",
     "could not create a primitive",
     "could not create a memory",
 )
@@ -28,7 +29,9 @@ def free(device: str) -> int:
     if device == "cuda":
         return int(torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated())
     if device == "mps":
-        return int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
+        # The memory is the host's, too, and others may have taken of it.
+        own = int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
+        return min(own, free_on_host())
     return free_on_host()
 
 

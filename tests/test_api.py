@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import importlib.metadata
 import importlib.util
 import io
 import json
@@ -419,22 +420,29 @@ def test_a_missing_backend_names_the_extra_to_install(name, framework, monkeypat
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda module: None if module == framework else find_spec(module))
     assert name not in backends.installed()
-    with pytest.raises(nst.NstError, match=rf"{framework} is not installed; pip install '\.\[{name}\]'"):
+    with pytest.raises(nst.NstError, match=rf"{framework} is not installed; pip install .\.\[{name}\]."):
         nst.stylize(photo, photo, backend=name)
 
 
 def test_no_backend_at_all_names_both_extras(monkeypatch, photo):
     monkeypatch.setattr(importlib.util, "find_spec", lambda module: None)
     with pytest.raises(
-        nst.NstError, match=r"pip install '\.\[torch\]' in nst's source folder or pip install '\.\[tf\]'"
+        nst.NstError, match=r"pip install .\.\[torch\]. in nst's source folder or pip install .\.\[tf\]."
     ):
         nst.stylize(photo, photo)
 
 
 def test_a_backend_that_cannot_be_loaded_says_why(monkeypatch, backend_name):
     monkeypatch.setitem(sys.modules, f"nst_{backend_name}.backend", None)
-    message = rf"backend {backend_name}: cannot be loaded .*pip install '\.\[{backend_name}\]'"
+    message = rf"backend {backend_name}: cannot be loaded .*pip install .\.\[{backend_name}\]."
     with pytest.raises(nst.NstError, match=message):
+        backends.load(backend_name)
+
+    def fail(entry):
+        raise Exception("Library not loaded")  # as TensorFlow's plug-ins do, with errors of its own
+
+    monkeypatch.setattr(importlib.metadata.EntryPoint, "load", fail)
+    with pytest.raises(nst.NstError, match=rf"backend {backend_name}: cannot be loaded .Library not loaded.; pip"):
         backends.load(backend_name)
 
 

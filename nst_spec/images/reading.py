@@ -151,8 +151,10 @@ def decoding(where: str, allow_large: bool, notes: list[str]) -> Iterator[None]:
             raise
         except FileNotFoundError:
             raise NstError(f"{where}: no such file") from None
-        except IsADirectoryError:
-            raise NstError(f"{where}: is a directory, not an image") from None
+        except (IsADirectoryError, PermissionError) as error:  # of a directory, Windows says the latter
+            is_directory = os.path.isdir(where)
+            trouble = "is a directory, not an image" if is_directory else f"cannot be read: {reason(error)}"
+            raise NstError(f"{where}: {trouble}") from None
         except UnidentifiedImageError:
             raise NstError(f"{where}: is not an image of a known format") from None
         except Image.DecompressionBombError:

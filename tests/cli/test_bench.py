@@ -71,7 +71,7 @@ def test_without_a_framework_it_says_what_to_install(nst, monkeypatch):
     monkeypatch.setattr(backends, "installed", lambda: ("reference",))
     code, out, err = nst("bench", "--sizes", 64)
     assert (code, out) == (2, "")
-    assert "torch is not installed here and is left out: pip install '.[torch]'" in err
+    assert 'torch is not installed here and is left out: pip install ".[torch]"' in err
 
 
 def test_a_framework_of_another_interpreter_takes_part(monkeypatch):

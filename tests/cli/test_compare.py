@@ -279,7 +279,7 @@ def test_an_interpreter_without_nst_is_told_what_to_install(nst, photo, painting
     bare = interpreter(tmp_path / "bare", "sys.exit('/usr/bin/python3: No module named nst')")
     code, _, err = nst("compare", photo, painting, "--backends", "tf,reference", "--tf-python", bare)
     assert code == 2
-    assert f"{bare} -m pip install '.[tf]' in nst's source folder" in err
+    assert f'{bare} -m pip install ".[tf]" in nst\'s source folder' in err
 
 
 def test_a_side_that_breaks_down_is_no_verdict(nst, photo, painting, narrow_file, tmp_path):
@@ -318,7 +318,7 @@ def test_a_framework_that_is_missing_is_said(nst, photo, painting, narrow_file, 
     code, out, err = nst("compare", photo, painting, "--weights", narrow_file, *TINY, "--no-run")
     assert code == 0, err
     missing = {"torch": "tf", "tf": "torch"}[framework]
-    assert f"note: {missing} is not installed here and is left out: pip install '.[{missing}]'" in out
+    assert f'note: {missing} is not installed here and is left out: pip install ".[{missing}]"' in out
 
 
 def test_the_report_lies_beside_the_traces(nst, photo, painting, narrow_file, framework):

@@ -55,7 +55,7 @@ def test_a_checkout_that_runs_from_its_own_folder_is_what_the_process_runs(pytho
         ("echo 'nst: first' >&2; echo 'nst: no such file' >&2; exit 2", "^torch: no such file$"),
         ("exit 3", "^torch: ended with exit code 3$"),
         ("kill -9 $$", "^torch: ended with exit code -9$"),
-        ("echo 'python: No module named nst' >&2; exit 1", r"has no nst; .*python -m pip install '\.\[torch\]'"),
+        ("echo 'python: No module named nst' >&2; exit 1", r"has no nst; .*python -m pip install .\.\[torch\]."),
     ],
 )
 def test_its_last_words_say_why_it_failed(lines, message, python):
@@ -63,11 +63,19 @@ def test_its_last_words_say_why_it_failed(lines, message, python):
         said(python(lines))
 
 
+@pytest.mark.parametrize(
+    ("system", "typed"), [("linux", "nst diff 'a b.safetensors' c.d"), ("win32", 'nst diff "a b.safetensors" c.d')]
+)
+def test_a_command_is_typed_as_the_systems_shell_reads_it(system, typed, monkeypatch):
+    monkeypatch.setattr(sys, "platform", system)
+    assert launch.command(sys.executable, ["diff", "a b.safetensors", "c.d"]) == typed
+
+
 def test_a_traceback_is_not_passed_on(python):
     crash = "echo begun >&2; echo 'Traceback (most recent call last):' >&2; echo '  File x' >&2; "
     missing = python(f"{crash} echo \"ModuleNotFoundError: No module named 'click'\" >&2; exit 1")
     lines = []
-    with pytest.raises(NstError, match=r"has not all that nst needs \(.*'click'\); .*pip install '\.\[torch\]'"):
+    with pytest.raises(NstError, match=r"has not all that nst needs \(.*'click'\); .*pip install .\.\[torch\]."):
         launch.run(missing, [], "torch", lines.append)
     assert lines == ["begun"]
     with pytest.raises(NstError, match=r"^torch: ValueError: oops$"):

@@ -296,7 +296,7 @@ def test_the_same_result_gives_the_same_page(page, still):
 
 def test_a_missing_library_is_named_with_its_extra(page, trace, monkeypatch):
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    with pytest.raises(NstError, match=r"needs jinja2: pip install '\.\[report\]'"):
+    with pytest.raises(NstError, match=r"needs jinja2: pip install .\.\[report\]."):
         page((trace, trace))
 
 

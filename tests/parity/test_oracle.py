@@ -328,7 +328,15 @@ def test_a_device_that_cannot_compute_as_asked_is_refused(requested, device, dty
 
 
 def test_the_first_device_is_the_fastest():
-    assert backends.choose_device("auto", ("cuda", "cpu"), backend="torch") == "cuda"
+    assert backends.choose_device("auto", ("cuda", "cpu"), "float64", backend="torch") == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("requested", "dtype", "device"),
+    [("auto", "float32", "mps"), ("auto", "float64", "cpu"), ("mps", "float64", "mps")],
+)
+def test_a_device_without_float64_is_none_for_it_unless_it_is_asked_for(requested, dtype, device):
+    assert backends.choose_device(requested, ("mps", "cpu"), dtype, backend="torch") == device
 
 
 def test_what_is_returned_is_the_callers(backend, narrow_weights):

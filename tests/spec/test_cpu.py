@@ -1,4 +1,5 @@
 import os
+import platform
 
 import pytest
 
@@ -53,6 +54,19 @@ def test_bfloat16_is_faster_by_amx_and_by_amds_avx512(vendor, flags, gains, cpu_
 @pytest.mark.parametrize(("vendor", "is_intel"), [(INTEL, True), (AMD, False)])
 def test_a_cpus_maker_is_known(vendor, is_intel, cpu_info):
     assert cpu.is_intel(cpu_info(vendor)) is is_intel
+
+
+@pytest.mark.parametrize(
+    ("processor", "is_intel"),
+    [
+        ("Intel64 Family 6 Model 142 Stepping 12, GenuineIntel", True),
+        ("AMD64 Family 25, AuthenticAMD", False),
+        ("", False),
+    ],
+)
+def test_where_linux_says_nothing_pythons_name_of_the_processor_tells(processor, is_intel, tmp_path, monkeypatch):
+    monkeypatch.setattr(platform, "processor", lambda: processor)
+    assert cpu.is_intel(tmp_path / "missing") is is_intel
 
 
 @pytest.mark.parametrize("question", [cpu.gains_by_bf16, cpu.has_avx512, cpu.is_intel])

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import re
-import resource
 import stat
 import struct
 import tempfile
@@ -738,6 +737,15 @@ def test_a_directory(tmp_path):
     assert refusal(tmp_path) == f"{tmp_path}: is a directory, not an image"
 
 
+def test_a_folder_that_may_not_be_opened_as_a_file_is_still_one(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise PermissionError(errno.EACCES, "Permission denied")  # as Windows has it
+
+    monkeypatch.setattr(reading, "open", refuse, raising=False)
+    assert refusal(tmp_path) == f"{tmp_path}: is a directory, not an image"
+    assert refusal(tmp_path / "a.png") == f"{tmp_path / 'a.png'}: cannot be read: Permission denied"
+
+
 def test_a_path_through_a_file(tmp_path):
     (tmp_path / "file").write_bytes(b"x")
     assert "cannot be read: Not a directory" in refusal(tmp_path / "file" / "a.png")
@@ -1380,6 +1388,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch, name, at_call, force)
 
 @pytest.mark.parametrize(("name", "bits"), [("out.png", 8), ("out.png", 16), ("out.tif", 16)])
 def test_a_write_that_the_system_stops_leaves_nothing(tmp_path, name, bits):
+    resource = pytest.importorskip("resource", reason="Windows has no such limit")
     image = np.random.default_rng(0).random((64, 64, 3))  # 12 kB, incompressible
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))

@@ -340,11 +340,12 @@ def test_a_recipe_file_is_found_beside_the_one_based_on_it(tmp_path, monkeypatch
     assert (second.name, second.alpha, second.beta) == ("second", 3.0, 4.0)
 
 
-def test_files_that_a_recipe_names_are_found_beside_it(tmp_path, monkeypatch):
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])  # the latter two as Windows has it
+def test_files_that_a_recipe_names_are_found_beside_it(encoding, tmp_path, monkeypatch):
     folder = tmp_path / "recipes"
     folder.mkdir()
     text = 'source = "me"\nbased_on = "gatys2016"\nweights = "mine.npz"\ninit = {file = "start"}\n'
-    (folder / "first.toml").write_text(text, encoding="utf-8-sig")  # as editors on Windows do
+    (folder / "first.toml").write_text(text, encoding=encoding)
     (folder / "second.toml").write_text('source = "me"\nbased_on = "first.toml"\n')
     monkeypatch.chdir(tmp_path)
     second = recipe.load("recipes/second.toml")

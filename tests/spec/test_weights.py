@@ -479,7 +479,7 @@ def test_without_torch_a_checkpoint_says_what_to_do(tmp_path, monkeypatch):
     for name, file in ((str(tmp_path / "mine.pth"), "mine.pth"), ("torchvision", "vgg19-dcbb9e9d.pth")):
         with pytest.raises(NstError) as caught:
             weights.load(name)
-        for said in (file, "pip install '.[torch]'", "nst weights convert"):
+        for said in (file, 'pip install ".[torch]"', "nst weights convert"):
             assert said in str(caught.value)
 
 

@@ -451,6 +451,7 @@ def test_there_are_no_more_threads_than_cpus_unless_they_are_asked_for(asked, cp
         ("std::bad_alloc", True),
         ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
         ("MPS backend out of memory", True),
+        ("Invalid buffer size: 19.38 GiB", True),
         ("could not create a primitive", True),
         ("posix_memalign failed:Cannot allocate memory (12)", True),
         ("mat1 and mat2 shapes cannot be multiplied", False),
