@@ -102,7 +102,8 @@ class _Keeping(_Around):
     def objective(self, problem: Problem, tile: tiles.Tile | None = None) -> Objective:
         for made, its_tile, objective in self._made:
             pairs = zip((made.content, *made.styles), (problem.content, *problem.styles), strict=True)
-            if all(np.array_equal(*pair) for pair in pairs) and (made.recipe, its_tile) == (problem.recipe, tile):
+            same = (made.recipe, made.steps, its_tile) == (problem.recipe, problem.steps, tile)
+            if same and all(np.array_equal(*pair) for pair in pairs):
                 return objective
         self._made.append((problem, tile, self._backend.objective(problem, tile)))
         return self._made[-1][-1]

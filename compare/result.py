@@ -136,7 +136,7 @@ class First(Part):
     def text(self) -> str:
         """How far it is out."""
         if (self.quantity, self.where) == (LENGTH, RUN):
-            return f"{self.measure.text} steps more on one side"
+            return f"longer by {self.measure.text} on one side"
         is_ratio = self.quantity in (IMAGE, PICTURE) and self.measure.error is not None
         what = " times as far apart as rounding explains" if is_ratio else ""
         return f"{self.measure.text}{what}, limit {limit_text(self.measure.limit)}"

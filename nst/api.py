@@ -18,19 +18,20 @@ from nst_spec import backend as backends
 from nst_spec import heap, images, run
 from nst_spec import recipe as recipes
 from nst_spec import weights as weight_sets
-from nst_spec.backend import Evaluation, Settings
+from nst_spec.backend import Evaluation
 from nst_spec.errors import NstError, not_accepted
 from nst_spec.memory import Plan
 from nst_spec.messages import Say, to_stderr
 from nst_spec.recipe import Recipe
 from nst_spec.run import Inputs, OnStep, Progress
+from nst_spec.settings import AUTO, Settings
 from nst_spec.tiles import Tile
 
 __all__ = ["Judgement", "NstError", "Prepared", "Progress", "Result", "evaluate", "paint", "prepare", "stylize"]
 
 DEFAULT_RECIPE = "default"
 DEFAULT_BITS: Final = 8
-PAINTING: Mapping[str, Any] = {"precision": backends.AUTO, "fast": True}
+PAINTING: Mapping[str, Any] = {"precision": AUTO, "fast": True}
 """How a picture is made unless it is asked for otherwise; whatever judges numbers keeps to `prepare`'s own defaults."""
 
 Styles = images.Source | Sequence[images.Source]

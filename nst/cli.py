@@ -507,7 +507,6 @@ def _run(arguments: list[str]) -> int:
 
 
 def _explain(error: Exception) -> int:
-
     message = " ".join(str(error).split())
     if isinstance(error, NstError):
         to_stderr(message)

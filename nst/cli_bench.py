@@ -76,6 +76,7 @@ def bench(
     from compare import bench_result, bench_table, machine
     from nst_spec import backend as protocol
     from nst_spec import tiles
+    from nst_spec.settings import AUTO, PRECISIONS
     from nst_spec.sizes import check_size
 
     if given["tile"] is not None:
@@ -83,7 +84,7 @@ def bench(
     measuring.check_profile(given["profile"], given["tile"])
     pythons = {"torch": torch_python, "tf": tf_python}
     chosen, notes = participants(backends, pythons, protocol.PREFERENCE)
-    wanted = _listed("--precisions", precisions, [name for name in protocol.PRECISIONS if name != protocol.AUTO])
+    wanted = _listed("--precisions", precisions, [name for name in PRECISIONS if name != AUTO])
     sides = [int(word) for word in _listed("--sizes", sizes)]
     this_machine = machine.describe()
     case, settings = _case(given["recipe"], given["weights"], sides[0], offline=given["offline"], quiet=quiet)

@@ -31,7 +31,7 @@ from nst.cli_options import (
 )
 from nst.typed import as_argument, as_typed
 from nst_spec.errors import NstError
-from nst_spec.files import check_free
+from nst_spec.files import check_free, exists_already
 from nst_spec.messages import to_stderr
 
 if TYPE_CHECKING:
@@ -192,12 +192,12 @@ def compare(
     tolerance; 2: could not run.
     """
     from compare.session import Session
-    from nst_spec import backend as protocol
+    from nst_spec.settings import backends as all_backends
 
     _check_report(report, force)
     all_recipes = given.pop("all_recipes")
     given_pythons = {"torch": torch_python, "tf": tf_python}
-    chosen, notes = participants(backends, given_pythons, protocol.names())
+    chosen, notes = participants(backends, given_pythons, tuple(all_backends()))
     if backends and not against and len(chosen) < 2:
         raise NstError(f"expected two backends to compare, received {backends}; --against TRACE compares one with it")
     if against and against.is_dir() != all_recipes:
@@ -206,7 +206,7 @@ def compare(
     if report:
         traces = report / TRACES
         if traces.exists() and not (force or _is_empty(traces)):  # what an interrupted comparison may leave is no trace
-            raise NstError(f"{traces}: exists already; --force overwrites it")
+            raise exists_already(traces)
         if against and against.resolve().is_relative_to(traces.resolve()):
             raise NstError(f"--against {against}: this report's own traces are written anew; keep that one elsewhere")
     pythons = {name: python or sys.executable for name, python in given_pythons.items()}

@@ -30,8 +30,8 @@ WORDS = "{words}"
 """Stands in a help text for the words that an option may be, and `: {words}` for nothing where it is any."""
 
 
-class _OneOf(click.Option):
-    """An option whose help has the words that it may be, looked up once somebody asks for help."""
+class _WithWords(click.Option):
+    """An option whose help has the words that it may be, if it is one of a few; they are looked up for help alone."""
 
     def __init__(self, *names: Any, words: Callable[[], Sequence[str]], **given: Any) -> None:
         super().__init__(*names, **given)
@@ -48,15 +48,15 @@ def _words_of_setting(key: str) -> Sequence[str]:
     return choices(key)
 
 
-def _words_of_backend(what: str) -> Sequence[str]:
-    from nst_spec import backend
+def _words_of_settings(what: str) -> Sequence[str]:
+    from nst_spec import settings
 
-    words: Sequence[str] = backend.names() if what == "backend" else getattr(backend, f"{what.upper()}S")
+    words: Sequence[str] = tuple(settings.backends()) if what == "backend" else getattr(settings, f"{what.upper()}S")
     return words
 
 
 def _machine_option(name: str, help_text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    return click.option(f"--{name}", cls=_OneOf, words=partial(_words_of_backend, name), help=help_text)
+    return click.option(f"--{name}", cls=_WithWords, words=partial(_words_of_settings, name), help=help_text)
 
 
 device_option = _machine_option("device", f"{WORDS}; auto, a GPU where there is one, if not given.")
@@ -69,7 +69,7 @@ def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
         kind: dict[str, Any] = {"type": option.type} if option.type is not bool else {"is_flag": True, "default": None}
         flag = option.flag if option.type is not bool else f"{option.flag}/--no-{option.name}"
         words, text = partial(_words_of_setting, option.key), f"{option.help.rstrip('.')}: {WORDS}."
-        command = click.option(flag, option.name, cls=_OneOf, words=words, help=text, **kind)(command)
+        command = click.option(flag, option.name, cls=_WithWords, words=words, help=text, **kind)(command)
     command = click.option("--set", "set_", multiple=True, metavar="KEY=VALUE", help="Any other recipe key.")(command)
     return click.option("--recipe", help="Recipe, or FILE.toml; see `nst recipes`. default if not given.")(command)
 

@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Literal, Protocol, cast, get_args
+from importlib.metadata import EntryPoint
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,24 +20,14 @@ from nst_spec import memory, tiles, vgg19, winograd
 from nst_spec.errors import NstError, install, not_accepted, reason
 from nst_spec.losses import Shape, total_loss
 from nst_spec.recipe import Optimizer, Recipe, own
+from nst_spec.settings import AUTO, DType, Precision, Settings, backends
 from nst_spec.weights import WeightSet
 
 Image = NDArray[np.floating]
-DType = Literal["float32", "float64"]
-DTYPES: tuple[DType, ...] = get_args(DType)
-Precision = Literal["fp32", "tf32", "bf16"]
-AUTO = "auto"
-PRECISIONS = (AUTO, *get_args(Precision))
-"""How a float32 run multiplies inside the network; AUTO is bf16 where the device gains by it, else fp32. With bf16 the
-first convolution multiplies in float32, since an image has more digits than bfloat16, and what it gives is rounded
-as every other layer is. Losses and the image are always float32; Gram matrices and what L-BFGS multiplies are too,
-except with tf32 in TensorFlow, whose switch is for every product."""
 BF16_CAPABILITY = (8, 0)
 """The CUDA compute capability (Ampere) from which on a GPU multiplies bfloat16 numbers natively."""
-DEVICES = ("auto", "cpu", "cuda", "mps")
 PREFERENCE = ("torch", "tf")
 """The order in which an unnamed backend is chosen among the installed ones."""
-MOST_THREADS = 4096
 TERMS = ("content", "style", "tv")
 """What the total is of, as fields of Losses, in the order of a recipe's `term_weights`."""
 
@@ -54,7 +44,7 @@ class Problem:
     preprocessing: str
     content: Image
     styles: tuple[Image, ...]
-    steps: int = 0
+    steps: int
 
     @property
     def pixels(self) -> int:
@@ -263,15 +253,6 @@ class Backend(Protocol):
         """Return what is timed of a problem, `tile` as for `objective`; raises NstError where speed is no question."""
 
 
-def _entry_points() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group="nst.backends")}
-
-
-def names() -> tuple[str, ...]:
-    """Return the names of all backends, installed framework or not."""
-    return tuple(sorted(_entry_points()))
-
-
 def _package(entry: EntryPoint) -> Any:
     # It has the backend's FRAMEWORK and, where something must be settled before that is imported, `prepare(settings)`.
     return importlib.import_module(entry.module.partition(".")[0])
@@ -284,7 +265,7 @@ def _missing_framework(entry: EntryPoint) -> str | None:
 
 def installed() -> tuple[str, ...]:
     """Return the backends whose framework is installed, the preferred one first; imports no framework."""
-    found = [name for name, entry in _entry_points().items() if _missing_framework(entry) is None]
+    found = [name for name, entry in backends().items() if _missing_framework(entry) is None]
     return tuple(sorted(found, key=lambda n: (PREFERENCE.index(n) if n in PREFERENCE else len(PREFERENCE), n)))
 
 
@@ -297,39 +278,6 @@ def default_name() -> str:
         if name in PREFERENCE:
             return name
     raise NstError(f"no backend is installed: {' or '.join(map(install, PREFERENCE))}")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a backend is asked to compute; NstError naming what is accepted where a value is not.
-
-    `device` is one of DEVICES, `dtype` one of DTYPES, `precision` one of PRECISIONS, `threads` the number of CPU
-    threads (None: the framework's own number, or nst_spec.cpu.count if that is less; TensorFlow's environment may say
-    more), `deterministic` whether the framework must give the same bits every time, `fast` whether it may do what is
-    faster: round otherwise, by Winograd's algorithm or, in TensorFlow, by oneDNN or XLA, and keep what memory it has
-    freed. `precision`, `threads` and `deterministic` are settings of the whole process, and `precision` counts when
-    the framework is first imported. `tile` is what nst_spec.tiles.checked accepts.
-    """
-
-    device: str = "auto"
-    dtype: DType = "float32"
-    precision: str = "fp32"
-    threads: int | None = None
-    deterministic: bool = False
-    fast: bool = False
-    tile: tiles.Tile = "auto"
-
-    def __post_init__(self) -> None:
-        for what, accepted in {"device": DEVICES, "dtype": DTYPES, "precision": PRECISIONS}.items():
-            if getattr(self, what) not in accepted:
-                raise not_accepted(what, getattr(self, what), accepted)
-        is_whole = isinstance(self.threads, int) and not isinstance(self.threads, bool)
-        if self.threads is not None and not (is_whole and 1 <= self.threads <= MOST_THREADS):
-            raise NstError(f"threads: expected 1 to {MOST_THREADS}, received {self.threads!r}")
-        for what in ("deterministic", "fast"):
-            if not isinstance(getattr(self, what), bool):
-                raise NstError(f"{what}: expected True or False, received {getattr(self, what)!r}")
-        object.__setattr__(self, "tile", tiles.checked(self.tile))
 
 
 class Configured:
@@ -396,9 +344,9 @@ def load(name: str | None = None, **settings: Any) -> Backend:
     the extra to install.
     """
     name = name or default_name()
-    entries = _entry_points()
+    entries = backends()
     if not isinstance(name, str) or name not in entries:
-        raise not_accepted("backend", name, sorted(entries))
+        raise not_accepted("backend", name, entries)
     asked = Settings(**{name: own(value) for name, value in settings.items()})
     framework = _missing_framework(entries[name])
     if framework:

@@ -60,7 +60,12 @@ def check_free(path: Path, force: bool) -> None:
     if path.is_dir():
         raise NstError(f"{path}: is a directory")
     if not force:
-        raise NstError(f"{path}: exists already; --force (in Python, force=True) overwrites it")
+        raise exists_already(path)
+
+
+def exists_already(path: Path) -> NstError:
+    """Return the error about what may not be replaced."""
+    return NstError(f"{path}: exists already; --force (in Python, force=True) overwrites it")
 
 
 @contextlib.contextmanager

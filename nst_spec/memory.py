@@ -158,7 +158,7 @@ def plan(needs: Needs, tile: tiles.Tile, free: int) -> Plan:
     side = _fitting(needs, ours) if tile == "auto" else None if isinstance(tile, str) else tile
     reasons = []
     if tile == "auto" and side:
-        height, width = needs.image
+        height, width = max(needs.images, key=math.prod)
         total = needs.whole + needs.state(needs.history)
         too_much = f"needs about {_gibibytes(total)}, and {_gibibytes(free)} are free"
         why = "would have layers too long for fast kernels" if total <= ours else too_much
@@ -178,16 +178,22 @@ def plan(needs: Needs, tile: tiles.Tile, free: int) -> Plan:
 
 
 def _fitting(needs: Needs, room: int) -> int | None:
-    """Return the side of the largest tiles that fit into so many bytes, None where the whole image does."""
+    """Return the side of the largest tiles that fit into so many bytes, None where the whole image does.
+
+    It is also None where tiles take no less than the whole image.
+    """
+    if needs.is_indexable and needs.whole + needs.state(needs.history) <= room:
+        return None
     most = max(TILE, room * TILE_SHARE) if needs.on_gpu else TILE
     # A history that does not fit beside the smallest tile is cut down anyway, and then not for the sake of small tiles.
-    for pairs in (needs.history, min(needs.history, LEAST_HISTORY)):
-        if needs.is_indexable and needs.whole + needs.state(pairs) <= room:
-            return None
-        for side in tiles.CHOICES:
-            if needs.tile(side) <= most and needs.tiled(side) + needs.state(pairs) <= room:
-                return side
-    return tiles.CHOICES[-1]
+    fitting = (
+        side
+        for pairs in (needs.history, min(needs.history, LEAST_HISTORY))
+        for side in tiles.CHOICES
+        if needs.tile(side) <= most and needs.tiled(side) + needs.state(pairs) <= room
+    )
+    side = next(fitting, tiles.CHOICES[-1])
+    return None if needs.is_indexable and needs.tiled(side) >= needs.whole else side
 
 
 def _gibibytes(count: int) -> str:

@@ -49,7 +49,7 @@ class _OneOf:
 
     def __call__(self, value: str) -> str:
         if value not in self.accepted:
-            raise ValueError  # `choices` knows what is accepted
+            raise ValueError(f"is none of {', '.join(self.accepted)}")
         return value
 
 
@@ -409,7 +409,7 @@ def from_dict(data: Mapping[str, Any], *, origin: str = "recipe") -> Recipe:
 def _explain(problem: Any) -> str:
     section, *inner = problem["loc"] or ("",)
     # Of an optimiser's key, pydantic says the kind as well.
-    where = [section, *(inner[1:] if section == "optimizer" else inner)] if section else []
+    where = [section, *(inner[1:] if section == "optimizer" else inner)] if problem["loc"] else []
     key = ".".join(map(str, where))
     if key in OF_ONE_RUN:
         return f"{key}: expected {OF_ONE_RUN[key]} in a recipe; one run takes --{key}"

@@ -13,6 +13,7 @@ from nst_spec.errors import NstError
 from nst_spec.memory import Plan
 from nst_spec.optimizers import optimizer_for
 from nst_spec.recipe import Pooling
+from nst_spec.settings import Settings
 
 Array = NDArray[np.float64]
 KERNEL_OFFSETS = [(dy, dx) for dy in range(vgg19.KERNEL_SIZE) for dx in range(vgg19.KERNEL_SIZE)]
@@ -257,7 +258,7 @@ class Backend(protocol.Configured):
 
     name = "reference"
 
-    def __init__(self, settings: protocol.Settings) -> None:
+    def __init__(self, settings: Settings) -> None:
         super().__init__(dataclasses.replace(settings, precision="fp32"), ("cpu",))
         _check_untiled(self.tile)
 

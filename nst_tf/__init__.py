@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 
 from nst_spec import cpu
-from nst_spec.backend import AUTO, Settings
+from nst_spec.settings import AUTO, Settings
 
 FRAMEWORK = "tensorflow"
 

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from nst_spec import backend as protocol
 from nst_spec import cpu, heap, tiles
 from nst_spec.errors import NstError
+from nst_spec.settings import Precision, Settings
 from nst_tf import THREADS, importing
 
 with importing():
@@ -49,7 +50,7 @@ def gains_by_bf16(device: str) -> bool:
     return device == "cpu" and has_onednn() and cpu.gains_by_bf16()
 
 
-def configure(threads: int | None, precision: protocol.Precision, deterministic: bool) -> None:
+def configure(threads: int | None, precision: Precision, deterministic: bool) -> None:
     """Set the process's switches: CPU threads, TensorFloat-32 (its error is about 1e-3), determinism, GPU memory."""
     try:
         for gpu in tf.config.list_physical_devices("GPU"):
@@ -83,7 +84,7 @@ class Backend(protocol.Configured):
     xla = False
     """Whether XLA compiles the last objective's passes through the network."""
 
-    def __init__(self, settings: protocol.Settings) -> None:
+    def __init__(self, settings: Settings) -> None:
         if keras.backend.backend() != "tensorflow":
             raise NstError(f"Keras runs on {keras.backend.backend()} here; set KERAS_BACKEND=tensorflow and try again")
         if keras.config.image_data_format() != "channels_last":

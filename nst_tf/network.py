@@ -61,7 +61,7 @@ def _keras_layers() -> dict[str, dict[str, Any]]:
 class Network:
     """Features at the taps, for a preprocessed image (1, H, W, 3).
 
-    The first convolution computes in `image_dtype`, all after it in `dtype`; nst_spec.backend.PRECISIONS says why.
+    The first convolution computes in `image_dtype`, all after it in `dtype`; nst_spec.settings.PRECISIONS says why.
     `xla` is whether XLA will compile what calls it, `winograd` whether convolutions of many channels take that
     algorithm.
     """

@@ -4,8 +4,8 @@ import importlib.util
 import os
 import sys
 
-from nst_spec.backend import Settings
 from nst_spec.errors import NstError
+from nst_spec.settings import Settings
 
 FRAMEWORK = "torch"
 SPIN_COUNT = "1000"

@@ -9,6 +9,7 @@ import torch
 
 from nst_spec import backend as protocol
 from nst_spec import cpu, heap, tiles
+from nst_spec.settings import Precision, Settings
 from nst_torch import memory, winograd
 from nst_torch.bench import Workload
 from nst_torch.objective import Objective
@@ -35,7 +36,7 @@ def gains_by_bf16(device: str) -> bool:
     return device == "cpu" and cpu.gains_by_bf16()
 
 
-def configure(threads: int | None, precision: protocol.Precision, deterministic: bool) -> None:
+def configure(threads: int | None, precision: Precision, deterministic: bool) -> None:
     """Set the process's switches: CPU threads, TensorFloat-32 (its error is about 1e-3), determinism.
 
     Without a number of threads there are as many as PyTorch has, or fewer where they would wait for CPUs.
@@ -71,7 +72,7 @@ class Backend(protocol.Configured):
 
     name = "torch"
 
-    def __init__(self, settings: protocol.Settings) -> None:
+    def __init__(self, settings: Settings) -> None:
         super().__init__(settings, available_devices(), gains_by_bf16)
         configure(settings.threads, self.precision, settings.deterministic)
 

@@ -116,7 +116,7 @@ def _pooling_layer(pooling: Pooling) -> nn.Module:
 class Network(nn.Module):
     """Features at the taps, for a preprocessed image (1, 3, H, W).
 
-    The first convolution computes in `image_dtype`, all after it in `dtype`; nst_spec.backend.PRECISIONS says why.
+    The first convolution computes in `image_dtype`, all after it in `dtype`; nst_spec.settings.PRECISIONS says why.
     `winograd` is whether those of many channels take Winograd's algorithm, `exact` whether all take the layout in which
     a CPU rounds least: with AVX-512, oneDNN is three times as exact with channels first (the worst layer of VGG19 in
     float32: 6.7e-7 against 2.0e-6), and slower.

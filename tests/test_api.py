@@ -270,7 +270,7 @@ def test_what_is_short_of_memory_is_computed_in_tiles_and_says_so(
 ):
     monkeypatch.setattr(importlib.import_module(f"nst_{backend_name}.memory"), "free", lambda device: 2**20)
     said = []
-    options = quick | {"backend": backend_name, "device": "cpu", "size": 64}
+    options = quick | {"backend": backend_name, "device": "cpu", "size": 256}
     judged = nst.evaluate(photo, painting, say=said.append, **options)
     assert ["computed in tiles of 64 px" in text for text in said] == [True]
     assert judged.record["tile"] == 64
@@ -490,6 +490,20 @@ def test_an_image_of_another_aspect_is_judged_with_a_warning(quick, photo, paint
     assert warned == []
     nst.evaluate(photo, painting, image=to_uint8(smooth_image(20, 64, 3)), **options)
     assert warned == ["array: 64 x 20 px is stretched to the run's 32 x 24 px"]
+
+
+def test_no_memory_is_planned_for_an_optimiser_where_none_is_wanted(quick, photo, painting, monkeypatch):
+    from nst_spec import reference
+
+    planned, objective = [], reference.Backend.objective
+    monkeypatch.setattr(
+        reference.Backend, "objective", lambda *given: planned.append(given[1].steps) or objective(*given)
+    )
+    options = quick | {"backend": "reference", "steps": 3}
+    nst.evaluate(photo, painting, **options)
+    nst.stylize(photo, painting, **options)
+    assert planned[0] == 0
+    assert sum(planned[1:]) == 3
 
 
 def test_a_run_that_starts_from_an_image_of_another_aspect_says_so(quick, photo, painting):

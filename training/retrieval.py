@@ -33,7 +33,7 @@ def by_grams(weight_set: weights.WeightSet, backend: backends.Backend) -> Descri
     def objective(height: int, width: int) -> backends.Objective:
         # Whatever its targets are: the Gram matrices of the image that is judged do not depend on them.
         blank = np.full((height, width, 3), 0.5, np.float32)
-        return backend.objective(backends.Problem(chosen, weight_set, space, blank, (blank,)))
+        return backend.objective(backends.Problem(chosen, weight_set, space, blank, (blank,), 0))
 
     def describe(picture: Array) -> list[Array]:
         grams = objective(*picture.shape[:2]).evaluate(picture).grams

@@ -76,7 +76,10 @@ def test_without_a_framework_it_says_what_to_install(nst, monkeypatch):
 
 def test_a_framework_of_another_interpreter_takes_part(monkeypatch):
     monkeypatch.setattr(backends, "installed", lambda: ("torch", "reference"))
-    assert participants(None, {"torch": None, "tf": sys.executable}, backends.names()) == (["torch", "tf"], [])
+    assert participants(None, {"torch": None, "tf": sys.executable}, ("reference", "tf", "torch")) == (
+        ["torch", "tf"],
+        [],
+    )
 
 
 def test_an_earlier_result_of_other_weights_is_refused_before_any_work(nst, narrow_file, tmp_path):

@@ -339,7 +339,7 @@ def test_the_report_lies_beside_the_traces(nst, photo, painting, narrow_file, fr
     kept = Path(traces[0]).read_bytes()
     Path("out/report.html").unlink()
     code, _, err = nst("compare", photo, painting, *options)
-    assert (code, err) == (2, "nst: out/traces: exists already; --force overwrites it\n")
+    assert (code, err) == (2, "nst: out/traces: exists already; --force (in Python, force=True) overwrites it\n")
     code, _, err = nst("compare", photo, painting, *options, "--force", "--against", traces[0])
     assert code == 2
     assert "this report's own traces are written anew" in err

@@ -723,6 +723,7 @@ def test_the_demo_downloads_nothing(nst):
         (MemoryError(), "out of memory; a smaller --size needs less"),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "out of memory; a smaller --size needs less"),
         (RuntimeError("OOM when allocating tensor"), "out of memory; a smaller --size needs less"),
+        (RuntimeError("Out of memory"), "out of memory; a smaller --size needs less"),
         (
             PermissionError(errno.EACCES, "Permission denied", "/data/ROOM-7/x.png"),
             "/data/ROOM-7/x.png: Permission denied",
@@ -737,10 +738,31 @@ def test_what_ran_out_is_told_from_what_is_called_so(error, said, nst, photo, pa
     assert nst(photo, painting) == (2, "", f"nst: {said}\n")
 
 
-def test_a_picture_may_be_computed_as_exactly_as_it_is_judged(nst, photo, painting, quick):
-    options = [*quick, "--backend", "reference", "--no-fast", "--deterministic"]
-    assert nst(photo, painting, "-o", "out.png", *options)[0] == 0
-    assert json.loads(nst("info", "out.png", "--json")[1])["backend"]["fast"] is False
+def test_a_name_is_no_want_of_memory(nst, photo, painting, monkeypatch):
+    def fail(*arguments, **options):
+        raise RuntimeError("ROOM-7 is locked")
+
+    monkeypatch.setattr("nst.api.prepare", fail)
+    code, _, err = nst(photo, painting)
+    assert (code, err) == (70, "nst: internal error: RuntimeError: ROOM-7 is locked (--debug shows where)\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        ([], {"fast": True, "deterministic": None}),
+        (["--no-fast"], {"fast": False, "deterministic": None}),
+        (["--fast", "--deterministic"], {"fast": True, "deterministic": True}),
+    ],
+)
+def test_a_picture_may_be_computed_as_exactly_as_it_is_judged(options, asked, nst, photo, painting, quick, monkeypatch):
+    given, prepare = {}, api.prepare
+    monkeypatch.setattr(
+        api, "prepare", lambda *inputs, **keywords: given.update(keywords) or prepare(*inputs, **keywords)
+    )
+    assert nst(photo, painting, "-o", "out.png", *quick, "--backend", "reference", *options)[0] == 0
+    assert {name: given.get(name) for name in asked} == asked
+    assert json.loads(nst("info", "out.png", "--json")[1])["backend"]["fast"] is asked["fast"]
 
 
 def test_the_demo_takes_settings(nst, narrow_file):

@@ -364,7 +364,7 @@ def test_a_run_that_ends_early_on_one_side_is_out(trace):
     short = {**kept, "run/loss": trace.arrays["run/loss"][:4], "nudged/1/loss": trace.arrays["nudged/1/loss"][:4]}
     found = diff(dataclasses.replace(trace, arrays=short), trace)
     assert not found.ok
-    assert str(found.first) == "length of the run: 2 steps more on one side"
+    assert str(found.first) == "length of the run: longer by 2 on one side"
     assert "not finite" in found.hint
     assert str(diff(trace, dataclasses.replace(trace, arrays=short)).first) == str(found.first)
     nudged_alone = {name: array for name, array in trace.arrays.items() if name != "nudged/1/image/6"}

@@ -150,7 +150,7 @@ def test_targets_that_do_not_fit_into_planned_tiles_are_computed_in_smaller_ones
 
 def test_what_the_plan_changes_is_said_and_holds(backend_name, device, inputs, monkeypatch, eager):
     monkeypatch.setattr(importlib.import_module(f"nst_{backend_name}.memory"), "free", lambda device: 2**20)
-    chosen = quick(**{"optimizer.kind": "lbfgs"})
+    chosen = quick(**{"optimizer.kind": "lbfgs", "size.pixels": 320})
     [stage] = run.stages_of(chosen, inputs.content, *inputs.styles)
     problem = run.problem_at(stage, chosen, inputs, "float32")
     said, heard = [], []

@@ -13,6 +13,7 @@ from nst_spec import backend as backends
 from nst_spec import recipe, weights
 from nst_spec.images import Picture
 from nst_spec.run import Inputs
+from nst_spec.settings import DTYPES
 from tests.conftest import NARROW, smooth_image, takes_both
 
 CONTENT, STYLE = (
@@ -39,7 +40,7 @@ def check_agreement(one, other, *what, **settings):
     return found
 
 
-@pytest.mark.parametrize("dtype", backends.DTYPES)
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", recipe.names())
 def test_every_recipe_is_the_oracles(name, dtype, backend_name, device):
     found = check_agreement(backend_name, "reference", name, dtype, device)
@@ -48,7 +49,7 @@ def test_every_recipe_is_the_oracles(name, dtype, backend_name, device):
 
 
 @takes_both
-@pytest.mark.parametrize("dtype", backends.DTYPES)
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", recipe.names())
 def test_every_recipe_is_the_same_in_both_frameworks(name, dtype, device):
     found = check_agreement("torch", "tf", name, dtype, device)

@@ -17,6 +17,7 @@ from nst_spec import recipe, weights
 from nst_spec.images import Picture
 from nst_spec.recipe import Recipe
 from nst_spec.run import Inputs
+from nst_spec.settings import DTYPES
 from tests.conftest import smooth_image
 
 FOLDER = Path(__file__).parent / "recorded"
@@ -45,7 +46,7 @@ def test_a_backend_computes_what_was_recorded_elsewhere(path, backend):
 
 def test_there_is_a_trace_of_each_framework_in_each_precision():
     sides = {(found.backend, found.dtype) for found in (traces.read(path).header.environment for path in FILES)}
-    assert sides == {(name, dtype) for name in ("torch", "tf") for dtype in backends.DTYPES}
+    assert sides == {(name, dtype) for name in ("torch", "tf") for dtype in DTYPES}
 
 
 def main():
@@ -55,7 +56,7 @@ def main():
     chosen = recipe.override(recipe.load("default"), settings | {"scales": [{"fraction": 1.0, "steps": 0}]})
     pictures = Picture(content, "content.png", ""), Picture(style, "style.png", "")
     inputs = Inputs(pictures[0], pictures[1:], weights.random_weights(TINY), "caffe")
-    for dtype in backends.DTYPES:
+    for dtype in DTYPES:
         for name in ("torch", "tf"):
             backend = backends.load(name, device="cpu", dtype=dtype, deterministic=True)
             image = ((content + smooth_image(21, 27, 3)) / 2).astype(dtype).astype(np.float64)

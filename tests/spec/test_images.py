@@ -8,7 +8,6 @@ import os
 import re
 import stat
 import struct
-import tempfile
 import threading
 import zlib
 
@@ -17,7 +16,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms, JpegImagePlugin, features
 
-from nst_spec import images
+from nst_spec import files, images
 from nst_spec.errors import NstError
 from nst_spec.images import encoding, reading, writing
 
@@ -1259,10 +1258,10 @@ def test_the_folder_must_be_there(tmp_path):
 
 
 def test_the_folder_must_be_writable(tmp_path, monkeypatch):
-    def refuse(dir):  # root may write everywhere
-        raise PermissionError(errno.EACCES, "Permission denied", str(dir))
+    def refuse(path, mode):  # root may write everywhere
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(files, "open", refuse, raising=False)
     check_both_refuse(tmp_path / "out.png", r"out\.png: the folder .* cannot be written to: Permission denied")
 
 

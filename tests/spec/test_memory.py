@@ -14,13 +14,13 @@ MIB, GIB = 2**20, 2**30
 quick = settings(max_examples=100)
 
 
-def needs(side, name="default", workspace=6, **changed):
+def needs(side, name="default", workspace=6, widths=vgg19.WIDTHS, **changed):
     chosen = recipe.override(recipe.load(name), changed)
     content = [
-        Shape(vgg19.WIDTHS[vgg19.block_of(tap) - 1], vgg19.map_side(tap, side, "floor") ** 2, side**2)
+        Shape(widths[vgg19.block_of(tap) - 1], vgg19.map_side(tap, side, "floor") ** 2, side**2)
         for tap in chosen.content.taps
     ]
-    return memory.Needs(chosen, chosen.steps, vgg19.WIDTHS, (side, side), [(side, side)], 4, content, workspace)
+    return memory.Needs(chosen, chosen.steps, widths, (side, side), [(side, side)], 4, content, workspace)
 
 
 def test_the_estimate_by_hand():
@@ -78,9 +78,10 @@ def test_a_gpu_is_given_tiles_of_layers_that_32_bits_cannot_count(side, tiled):
     assert (plan.tile is not None) == tiled
     said = f"{side} x {side} px would have layers too long for fast kernels; computed in tiles of 1024 px"
     assert [reason.startswith(said) for reason in plan.reasons] == [True] * tiled
+    large_style = dataclasses.replace(needs(512), styles=((side, side),), on_gpu=True)
+    assert memory.plan(large_style, "auto", 1024 * GIB).reasons == plan.reasons
     assert memory.plan(wanted, "off", 1024 * GIB).tile is None
     assert memory.plan(needs(side), "auto", 1024 * GIB).tile is None
-    large_style = dataclasses.replace(needs(512), styles=((side, side),), on_gpu=True)
     assert large_style.is_indexable is not tiled
 
 
@@ -104,6 +105,14 @@ def test_more_memory_never_makes_smaller_tiles(side, first, second):
     # Where the history is cut down, larger tiles are had in its place.
     if (less.history is None) == (more.history is None):
         assert more.tile is None or (less.tile is not None and more.tile >= less.tile)
+
+
+@pytest.mark.parametrize(("free", "pairs"), [(5, 25), (6, 33), (12, 85)])
+def test_tiles_change_no_number_and_come_before_a_shorter_history(free, pairs):
+    narrow = needs(2048, "gatys2016", workspace=3, widths=(16, 32, 64, 128, 128), steps=500)
+    tiled, whole = (memory.plan(narrow, tile, free * GIB) for tile in ("auto", "off"))
+    assert tiled.tile == 1024
+    assert tiled.history >= pairs > whole.history
 
 
 def test_an_image_is_not_tiled_where_tiles_leave_a_history_no_more_room():

@@ -247,6 +247,7 @@ def test_another_optimizer_begins_with_its_own_defaults():
         ({"size.style_scale": 1e300}, r"size.style_scale: .*less than or equal to 100"),
         ({"optimizer.kind": "sgd"}, r"sgd: expected a learning rate, received none; --lr"),
         ({5: 1}, r"unknown key: received '5'"),
+        ({"": 1}, r"unknown key: received ''; accepted: name, source"),
         ({"steps": -1}, r"steps: expected a whole number"),
         ({"strength": 1.5}, r"strength: expected a number from 0 to 1"),
         ({"init.kind": "file"}, r"init.file"),

@@ -135,7 +135,7 @@ def test_onednn_is_for_bfloat16_and_for_fast_steps_by_avx512(settings, can, oned
     code = f"""
 import os, nst_tf
 from nst_spec import cpu
-from nst_spec.backend import Settings
+from nst_spec.settings import Settings
 for what in ("has_avx512", "gains_by_bf16"):
     setattr(cpu, what, lambda what=what: what in {can})
 nst_tf.prepare(Settings(**{settings}))
@@ -538,18 +538,21 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 ours.TF_DEVICES["cpu"] = "/CPU:1"
-places, to_neutral = [], objective.to_neutral
+places, to_neutral, zeros_like = [], objective.to_neutral, tf.zeros_like
 objective.to_neutral = lambda tensor: places.append(tensor.device[-5:]) or to_neutral(tensor)
 images = [smooth_image(32, 32, seed) for seed in (1, 2)]
-problem = make_problem("neural-style-tf", weights.random_weights((4, 6, 8, 8, 8)), *images)
+taken = {"optimizer.kind": "adam"}
+problem = make_problem("neural-style-tf", weights.random_weights((4, 6, 8, 8, 8)), *images, **taken)
 judge = backend.load("tf", dtype="float64").objective(problem)
 judge.evaluate(images[1])
 descent = judge.descent(images[1])
 descent.image(), descent.kept()
+tf.zeros_like = lambda tensor: places.append(zeros_like(tensor).device[-5:]) or zeros_like(tensor)
+descent.restore()
 print(*places)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.split() == ["CPU:1"] * 3, done.stderr
+    assert done.stdout.split() == ["CPU:1"] * 5, done.stderr
 
 
 def test_a_step_whose_clamp_does_not_fit_is_not_taken_twice(monkeypatch):

@@ -19,6 +19,7 @@ import nst_torch  # noqa: E402
 from nst_spec import backend as backends  # noqa: E402
 from nst_spec import cpu, generator, recipe, reference, vgg19, weights  # noqa: E402
 from nst_spec.recipe import Pooling  # noqa: E402
+from nst_spec.settings import Settings  # noqa: E402
 from nst_torch import backend, losses, memory, network, optimizers, winograd  # noqa: E402
 from tests.conftest import make_problem, quartic_gradient, relative  # noqa: E402
 
@@ -35,7 +36,7 @@ def build(arrays, taps=vgg19.TAPS, pooling=None, dtype=torch.float64, image_dtyp
 )
 def test_threads_do_not_wait_awake_for_long_unless_the_environment_says_how_to_wait(theirs, expected, monkeypatch):
     monkeypatch.setattr(os, "environ", theirs.copy())
-    nst_torch.prepare(backends.Settings())
+    nst_torch.prepare(Settings())
     assert os.environ.get("GOMP_SPINCOUNT") == expected
 
 
