@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from compare.trace import Environment
@@ -167,6 +168,13 @@ class Comparison(Part):
     ok: bool
 
     @property
+    def is_blunt(self) -> bool:
+        """Whether its run says little: before it is judged, a side's own runs in float64 lose half of their digits."""
+        judged = [step for step in self.trajectory.steps if step.allowed is not None] if self.trajectory else []
+        own = [distance for step in judged[:1] for distance in step.own_distances if distance is not None]
+        return self.profile == "float64" and max(own, default=0.0) > float(np.finfo(self.profile).eps) ** 0.5
+
+    @property
     def why_not_judged(self) -> str:
         """Why a run is shown and not judged."""
         in_full = self.profile == self.sides[1].dtype
@@ -182,3 +190,12 @@ class Result(Part):
     notes: list[str]
     commands: list[str]
     comparisons: list[Comparison]
+
+
+def notes_on(comparisons: Sequence[Comparison]) -> list[str]:
+    """Return what a reader should know of the comparisons together."""
+    blunt = ", ".join(dict.fromkeys(comparison.recipe for comparison in comparisons if comparison.is_blunt))
+    what = "a run, moved by one unit in the last place, is soon far from itself, as where a picture has flat parts"
+    return (
+        [f"{blunt}: {what}; it shows gross faults alone, and one on a photo with texture finer ones"] if blunt else []
+    )

@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 
 OUT_OF_TOLERANCE = 1
 
-DEFAULTS = {"size.pixels": 128, "steps": 20}
-"""Large enough for every layer to have many positions, small enough for the oracle, long enough for chaos to show."""
+DEFAULTS = {"size.pixels": 100, "steps": 20}
+"""Large enough for every layer to have many positions, small enough for the oracle, long enough for chaos to show, and
+odd for most poolings, which shows how they round."""
 
 
 @click.command(short_help="Record what one backend computes, for nst diff.")
@@ -79,7 +80,7 @@ def trace(
 ) -> None:
     """Record what one backend computes: every layer, Gram matrix, term and gradient of one image, then a run.
 
-    128 px and 20 steps unless --size and --steps say otherwise; the run is made twice, the second time with every
+    100 px and 20 steps unless --size and --steps say otherwise; the run is made twice, the second time with every
     image moved by one unit in the last place, which shows how far rounding alone leads. `nst diff` compares records.
     """
     from compare import trace as traces
@@ -188,7 +189,7 @@ def compare(
 ) -> None:
     """Run the backends on CONTENT and STYLE, each in its own process, and compare all they compute.
 
-    128 px and 20 steps unless --size and --steps say otherwise. Exit code 0: within the tolerances; 1: out of
+    100 px and 20 steps unless --size and --steps say otherwise. Exit code 0: within the tolerances; 1: out of
     tolerance; 2: could not run.
     """
     from compare.session import Session
@@ -276,11 +277,13 @@ def _conclude(
 ) -> None:
     """Print the result, write the report, and end with the exit code."""
     from compare import table
-    from compare.result import Result
+    from compare.result import Result, notes_on
 
     comparisons = [comparison for comparison, _ in judged]
     ok = all(comparison.ok for comparison in comparisons)
-    result = Result(nst=nst.__version__, ok=ok, notes=notes, commands=commands, comparisons=comparisons)
+    result = Result(
+        nst=nst.__version__, ok=ok, notes=[*notes, *notes_on(comparisons)], commands=commands, comparisons=comparisons
+    )
     if report:
         from compare import report as html
 

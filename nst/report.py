@@ -17,7 +17,10 @@ WEIGHTS = dict(zip(TERMS, ("alpha", "beta", "tv.weight"), strict=True))
 
 
 def as_dict(judgement: Judgement) -> dict[str, Any]:
-    """Return the evaluation as `nst evaluate --json` prints it; null stands for what is not finite."""
+    """Return the evaluation as `nst evaluate --json` prints it; null stands for what is not finite.
+
+    A term of `terms` has its tap's weight in it; the total is the sum of content, style and tv times their `factors`.
+    """
     losses, gradient = judgement.evaluation.losses, judgement.evaluation.gradient.astype(np.float64)
     record = judgement.record
     return {
@@ -33,6 +36,7 @@ def as_dict(judgement: Judgement) -> dict[str, Any]:
             "style": {tap: finite_or_none(value) for tap, value in losses.style_terms.items()},
         },
         **losses.as_record(),
+        "factors": dict(zip(TERMS, judgement.recipe.term_weights, strict=True)),
         "gradient": {
             "l2": finite_or_none(float(np.linalg.norm(gradient))),
             "max": finite_or_none(float(np.abs(gradient).max())),
@@ -50,8 +54,9 @@ def as_text(judgement: Judgement) -> str:
         f"{found['recipe']}: {found['backend']} {found['dtype']}{computed}, weights {found['weights']} "
         f"({found['preprocessing']}), {found['width']} x {found['height']} px"
     ]
-    for kind in ("content", "style"):
-        lines += [f"  {kind:8} {tap:8} {_number(value)}" for tap, value in found["terms"][kind].items()]
+    for kind, section in (("content", judgement.recipe.content), ("style", judgement.recipe.style)):
+        for tap, value in found["terms"][kind].items():
+            lines.append(f"  {kind:8} {tap:8} {_number(value)}  (with its weight {section.taps[tap]:g})")
     for (name, key), weight in zip(WEIGHTS.items(), judgement.recipe.term_weights, strict=True):
         lines.append(f"{name:8} {_number(found[name])}  ({key} {weight:g})")
     lines.append(f"total    {_number(found['total'])}")

@@ -32,8 +32,10 @@ def test_the_json_has_every_number(nst, arguments, backend_name):
         "style",
         "tv",
         "total",
+        "factors",
         "gradient",
     ]
+    assert found["factors"] == {"content": 1e4, "style": 1e-2, "tv": 30}
     expected = (backend_name, "tf-tutorial", "caffe", 32, 24, "float64")
     assert tuple(found[key] for key in ("backend", "recipe", "preprocessing", "width", "height", "dtype")) == expected
     assert list(found["terms"]["style"]) == ["relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"]

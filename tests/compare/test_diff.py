@@ -11,7 +11,7 @@ import compare
 from compare.diff import diff, wants_closer_look
 from compare.distance import relative
 from compare.record import record
-from compare.result import Result
+from compare.result import Result, notes_on
 from compare.tolerances import TOLERANCES
 from compare.trace import SAMPLES, positions
 from nst_spec import backend as backends
@@ -462,6 +462,13 @@ def test_the_least_precision_decides_the_limits(finer, trace):
     found = diff(coarse, at(trace, precision=finer))
     assert (found.profile, found.ok, found.trajectory.judged) == ("bf16", True, False)
     assert [side.precision for side in found.sides] == ["bf16", finer]
+
+
+def test_a_run_that_is_soon_far_from_itself_is_noted(trace):
+    assert notes_on([diff(trace, trace)]) == []
+    blunt = changed(trace, by(1.001), "nudged/1/image/5")
+    (note,) = notes_on([diff(blunt, blunt)] * 2)
+    assert note.startswith("default: a run, moved by one unit in the last place, is soon far from itself, as where")
 
 
 @pytest.mark.skipif(
