@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 OUT_OF_TOLERANCE = 1
 
-DEFAULTS = {"size.pixels": 100, "steps": 20}
+DEFAULTS = {"size.pixels": 127, "steps": 20}
 """Large enough for every layer to have many positions, small enough for the oracle, long enough for chaos to show, and
-odd for most poolings, which shows how they round."""
+odd at every pooling, which shows how they round."""
 
 
 @click.command(short_help="Record what one backend computes, for nst diff.")
@@ -80,7 +80,7 @@ def trace(
 ) -> None:
     """Record what one backend computes: every layer, Gram matrix, term and gradient of one image, then a run.
 
-    100 px and 20 steps unless --size and --steps say otherwise; the run is made twice, the second time with every
+    127 px and 20 steps unless --size and --steps say otherwise; the run is made twice, the second time with every
     image moved by one unit in the last place, which shows how far rounding alone leads. `nst diff` compares records.
     """
     from compare import trace as traces
@@ -189,7 +189,7 @@ def compare(
 ) -> None:
     """Run the backends on CONTENT and STYLE, each in its own process, and compare all they compute.
 
-    100 px and 20 steps unless --size and --steps say otherwise. Exit code 0: within the tolerances; 1: out of
+    127 px and 20 steps unless --size and --steps say otherwise. Exit code 0: within the tolerances; 1: out of
     tolerance; 2: could not run.
     """
     from compare.session import Session

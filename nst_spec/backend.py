@@ -356,9 +356,11 @@ def load(name: str | None = None, **settings: Any) -> Backend:
         prepare(asked)
     try:
         module: Any = entries[name].load()
-    except NstError:
-        raise
-    except Exception as error:  # whatever a framework's own libraries raise
+    except Exception as error:
+        # A framework's libraries raise errors of its own, too; any other kind is a mistake of ours.
+        theirs = type(error).__module__.partition(".")[0] == getattr(_package(entries[name]), "FRAMEWORK", None)
+        if not theirs and not isinstance(error, ImportError | OSError | RuntimeError):
+            raise
         raise NstError(
             f"backend {name}: cannot be loaded ({reason(error)}); {install(name)} installs what it needs"
         ) from error

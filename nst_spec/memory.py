@@ -151,8 +151,8 @@ def plan(needs: Needs, tile: tiles.Tile, free: int) -> Plan:
     """Return how to compute a problem when `free` bytes are free.
 
     `auto` does without tiles where the whole image fits, and on a GPU is INDEXABLE; else it takes the largest that fit,
-    up to TILE, or on a GPU to TILE_SHARE. Tiles change no number and the history does, so it is cut down only where
-    nothing else helps.
+    up to TILE, or on a GPU to TILE_SHARE. Tiles change no number and the history does, so it is cut down only where it
+    does not fit beside the smallest tiles, and then tiles are no smaller for its sake.
     """
     ours = int(free * SHARE)
     side = _fitting(needs, ours) if tile == "auto" else None if isinstance(tile, str) else tile
@@ -180,7 +180,7 @@ def plan(needs: Needs, tile: tiles.Tile, free: int) -> Plan:
 def _fitting(needs: Needs, room: int) -> int | None:
     """Return the side of the largest tiles that fit into so many bytes, None where the whole image does.
 
-    It is also None where tiles take no less than the whole image.
+    It is also None where these tiles take no less than the whole image.
     """
     if needs.is_indexable and needs.whole + needs.state(needs.history) <= room:
         return None
@@ -193,7 +193,7 @@ def _fitting(needs: Needs, room: int) -> int | None:
         if needs.tile(side) <= most and needs.tiled(side) + needs.state(pairs) <= room
     )
     side = next(fitting, tiles.CHOICES[-1])
-    return None if needs.is_indexable and needs.tiled(side) >= needs.whole else side
+    return None if needs.tiled(side) >= needs.whole else side
 
 
 def _gibibytes(count: int) -> str:

@@ -312,6 +312,7 @@ def run(
 
 def _carried(image: Image, recipe: Recipe, inputs: Inputs, stage: Stage) -> Image:
     """Return a scale's image, without its margin, as large as a finer scale's and as the recipe has it there."""
+    image = _clamped(image, recipe)
     height, width = image.shape[:2]
     # A run that nothing holds to the photo would show its detail as a ghost.
     is_held = recipe.alpha and any(recipe.content.taps.values())

@@ -438,11 +438,17 @@ def test_a_backend_that_cannot_be_loaded_says_why(monkeypatch, backend_name):
     with pytest.raises(nst.NstError, match=message):
         backends.load(backend_name)
 
+    framework = {"torch": "torch", "tf": "tensorflow"}[backend_name]
+    errors = [type("Own", (Exception,), {"__module__": module}) for module in (f"{framework}.python.errors", "nst_tf")]
+
     def fail(entry):
-        raise Exception("Library not loaded")  # as TensorFlow's plug-ins do, with errors of its own
+        raise errors[0]("Library not loaded")
 
     monkeypatch.setattr(importlib.metadata.EntryPoint, "load", fail)
     with pytest.raises(nst.NstError, match=rf"backend {backend_name}: cannot be loaded .Library not loaded.; pip"):
+        backends.load(backend_name)
+    del errors[0]  # what remains is a mistake of ours
+    with pytest.raises(errors[0], match="Library not loaded"):
         backends.load(backend_name)
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from compare import launch
 from compare.result import Result
+from nst.cli_compare import DEFAULTS
 from nst_spec import backend as backends
 from tests.conftest import takes_both
 
@@ -224,6 +225,13 @@ def test_a_trace_has_the_images_and_maps_that_are_asked_for(nst, trace):
     assert found.arrays["output/relu1_1"].shape == found.header.shapes["relu1_1"]
 
 
+@pytest.mark.parametrize("command", ["trace", "compare"])
+def test_help_says_what_size_and_steps_are_taken(command, nst):
+    size, steps = (DEFAULTS[key] for key in ("size.pixels", "steps"))
+    assert (size, steps) == (127, 20)
+    assert f"{size} px and {steps} steps unless" in " ".join(nst(command, "--help")[1].split())
+
+
 def test_an_image_that_is_stretched_is_told_of(trace):
     Image.new("RGB", (200, 40)).save("flat.png")
     code, _, err = trace("a.safetensors", *ORACLE, "--no-run", "--image", "flat.png")
@@ -425,9 +433,12 @@ def test_a_comparison_that_is_asked_to_end_leaves_no_process_and_no_folder(photo
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 60
-        while not (children := psutil.Process(process.pid).children()):
+        # Once the program of another has taken its place, the child is known to its parent, too.
+        children = []
+        while not any("trace" in child.cmdline() for child in children):
             assert time.monotonic() < deadline
-            time.sleep(0.05)
+            time.sleep(0.2)
+            children = psutil.Process(process.pid).children()
         process.terminate()
         assert "interrupted" in process.communicate(timeout=60)[1]
     finally:

@@ -1,5 +1,6 @@
 import errno
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -99,9 +100,12 @@ def test_a_folder_in_the_arrays_place_is_found_before_the_work(nst, arguments):
 
 
 def test_quiet_says_nothing_but_the_result(nst, arguments):
-    code, out, err = nst(*arguments, "--save-arrays", "a.npz", "--quiet", "--preprocessing", "caffe")
+    code, out, err = nst(
+        *arguments, "--save-arrays", "a.npz", "--quiet", "--preprocessing", "caffe", "--style-taps", "relu1_1=0.25"
+    )
     assert (code, err) == (0, "")
     assert "gradient l2" in out
+    assert re.search(r"^  style    relu1_1  \S+  \(with its weight 0\.25\)$", out, re.MULTILINE)
 
 
 def test_arrays_that_cannot_be_written_leave_what_was_there(nst, arguments, monkeypatch):

@@ -141,6 +141,14 @@ def test_no_command_is_described_by_half_a_sentence(nst):
     assert "..." not in commands
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="takes Linux' full device")
+def test_a_full_disk_is_no_reader_that_has_gone():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "nst", "recipes"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert "No space left on device" in done.stderr
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="takes a POSIX shell")
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
 def test_closed_streams_are_no_error(closed):

@@ -464,11 +464,15 @@ def test_the_least_precision_decides_the_limits(finer, trace):
     assert [side.precision for side in found.sides] == ["bf16", finer]
 
 
-def test_a_run_that_is_soon_far_from_itself_is_noted(trace):
+def test_a_run_that_is_soon_far_from_itself_is_noted(trace, traced):
     assert notes_on([diff(trace, trace)]) == []
     blunt = changed(trace, by(1.001), "nudged/1/image/5")
     (note,) = notes_on([diff(blunt, blunt)] * 2)
     assert note.startswith("default: a run, moved by one unit in the last place, is soon far from itself, as where")
+    sharp = changed(trace, by(1 + 1e-8), "nudged/1/image/5")
+    later = changed(trace, by(1.001), "nudged/1/image/6")
+    single = changed(traced(dtype="float32"), by(np.float32(1.001)), "nudged/1/image/5")
+    assert notes_on([diff(each, each) for each in (sharp, later, single)]) == []
 
 
 @pytest.mark.skipif(

@@ -107,9 +107,18 @@ def test_more_memory_never_makes_smaller_tiles(side, first, second):
         assert more.tile is None or (less.tile is not None and more.tile >= less.tile)
 
 
+NARROW = {"workspace": 3, "widths": (16, 32, 64, 128, 128), "steps": 500}
+
+
+@pytest.mark.parametrize(("side", "free", "tile"), [(512, 900, 128), (1024, 3300, 256), (1024, 3800, 768)])
+def test_smaller_tiles_come_before_a_shorter_history(side, free, tile):
+    plan = memory.plan(needs(side, "gatys2016", **NARROW), "auto", free * MIB)
+    assert (plan.tile, plan.history) == (tile, None)
+
+
 @pytest.mark.parametrize(("free", "pairs"), [(5, 25), (6, 33), (12, 85)])
-def test_tiles_change_no_number_and_come_before_a_shorter_history(free, pairs):
-    narrow = needs(2048, "gatys2016", workspace=3, widths=(16, 32, 64, 128, 128), steps=500)
+def test_tiles_come_before_a_shorter_history_that_no_tiles_spare(free, pairs):
+    narrow = needs(2048, "gatys2016", **NARROW)
     tiled, whole = (memory.plan(narrow, tile, free * GIB) for tile in ("auto", "off"))
     assert tiled.tile == 1024
     assert tiled.history >= pairs > whole.history

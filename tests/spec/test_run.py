@@ -380,3 +380,20 @@ def test_a_picture_may_have_the_contents_colours(clamp, inputs):
         clipped = coloured is found["content"].image and clamp != "none"
         np.testing.assert_allclose(coloured, np.clip(expected, 0, 1) if clipped else expected, atol=1e-12)
         assert np.abs(coloured - painted).max() > 0.1
+
+
+def test_a_scale_ends_clipped_before_it_is_enlarged(inputs, monkeypatch):
+    given, resample = [], images.resample
+    monkeypatch.setattr(images, "resample", lambda image, *size: given.append(image) or resample(image, *size))
+    wild = {
+        "clamp": "final",
+        "carry": "image",
+        "result": "last",
+        "optimizer.kind": "adam",
+        "optimizer.lr": 5.0,
+        "guard": False,
+    }
+    scales = [{"fraction": 0.5, "steps": 2}, {"fraction": 1.0, "steps": 0}]
+    run.run(REFERENCE, quick(**wild, scales=scales, **{"size.pixels": 64}), inputs)
+    (enlarged, *_) = given
+    assert (enlarged.shape, enlarged.min(), enlarged.max()) == ((24, 32, 3), 0.0, 1.0)

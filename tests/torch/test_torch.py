@@ -491,3 +491,18 @@ def test_what_a_tile_gave_is_gone_before_the_next(narrow_weights, monkeypatch):
     monkeypatch.setattr(objective, "_share", share)
     objective.evaluate(images[1].astype("float32"))
     assert len(given) == 9 * (1 + 5)  # a crop's gradient and five Gram matrices of each of 3 x 3 tiles
+
+
+def test_amds_gpus_are_not_taken_for_nvidias(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (10, 3))
+    for version, gains in (("13.0", True), (None, False)):
+        monkeypatch.setattr(torch.version, "cuda", version)
+        assert backend.gains_by_bf16("cuda") is gains
+
+
+def test_apples_gpu_has_no_more_memory_than_the_host(monkeypatch):
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 100)
+    monkeypatch.setattr(torch.mps, "current_allocated_memory", lambda: 30)
+    for of_host, free in ((50, 50), (90, 70)):
+        monkeypatch.setattr(memory, "free_on_host", lambda of_host=of_host: of_host)
+        assert memory.free("mps") == free
