@@ -195,7 +195,9 @@ class Result(Part):
 def notes_on(comparisons: Sequence[Comparison]) -> list[str]:
     """Return what a reader should know of the comparisons together."""
     blunt = ", ".join(dict.fromkeys(comparison.recipe for comparison in comparisons if comparison.is_blunt))
-    what = "a run, moved by one unit in the last place, is soon far from itself, as where a picture has flat parts"
-    return (
-        [f"{blunt}: {what}; it shows gross faults alone, and one on a photo with texture finer ones"] if blunt else []
-    )
+    if not blunt:
+        return []
+    return [
+        f"{blunt}: a run, moved by one unit in the last place, is soon far from itself, as where a picture has flat "
+        "parts; it shows gross faults alone, and one on a photo with texture finer ones"
+    ]

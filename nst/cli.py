@@ -245,8 +245,8 @@ def demo(
     if chosen in sets.SETS and not sets.is_here(chosen):
         raise NstError(f"--weights {chosen}: the demo downloads nothing; nst weights fetch {chosen}")
     its_own = recipe.load(given["recipe"] or DEFAULT_RECIPE).weights
-    is_fetched = its_own in sets.SETS and sets.SETS[its_own].url
-    options["settings"] = DEMO | ({"weights": sets.AUTO} if is_fetched else {}) | options["settings"]
+    is_missing = its_own in sets.SETS and not sets.is_here(its_own)
+    options["settings"] = DEMO | ({"weights": sets.AUTO} if is_missing else {}) | options["settings"]
     prepared = prepare(examples.CONTENT, examples.STYLES[style_name], **{**PAINTING, **options})
     _paint(prepared, output, given["recipe"], bits=bits, force=force, save_every=save_every, quiet=quiet)
 

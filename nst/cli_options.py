@@ -42,13 +42,13 @@ class _WithWords(click.Option):
         return record and (record[0], record[1].replace(WORDS if words else f": {WORDS}", words))
 
 
-def _words_of_setting(key: str) -> Sequence[str]:
+def _words_of_a_recipe(key: str) -> Sequence[str]:
     from nst_spec.recipe import choices
 
     return choices(key)
 
 
-def _words_of_settings(what: str) -> Sequence[str]:
+def _words_asked_of_a_backend(what: str) -> Sequence[str]:
     from nst_spec import settings
 
     words: Sequence[str] = tuple(settings.backends()) if what == "backend" else getattr(settings, f"{what.upper()}S")
@@ -56,7 +56,7 @@ def _words_of_settings(what: str) -> Sequence[str]:
 
 
 def _machine_option(name: str, help_text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    return click.option(f"--{name}", cls=_WithWords, words=partial(_words_of_settings, name), help=help_text)
+    return click.option(f"--{name}", cls=_WithWords, words=partial(_words_asked_of_a_backend, name), help=help_text)
 
 
 device_option = _machine_option("device", f"{WORDS}; auto, a GPU where there is one, if not given.")
@@ -68,7 +68,7 @@ def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
         # None tells a command that the option was not given, so that the recipe's own value stands.
         kind: dict[str, Any] = {"type": option.type} if option.type is not bool else {"is_flag": True, "default": None}
         flag = option.flag if option.type is not bool else f"{option.flag}/--no-{option.name}"
-        words, text = partial(_words_of_setting, option.key), f"{option.help.rstrip('.')}: {WORDS}."
+        words, text = partial(_words_of_a_recipe, option.key), f"{option.help.rstrip('.')}: {WORDS}."
         command = click.option(flag, option.name, cls=_WithWords, words=words, help=text, **kind)(command)
     command = click.option("--set", "set_", multiple=True, metavar="KEY=VALUE", help="Any other recipe key.")(command)
     return click.option("--recipe", help="Recipe, or FILE.toml; see `nst recipes`. default if not given.")(command)

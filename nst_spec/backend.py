@@ -258,8 +258,13 @@ def _package(entry: EntryPoint) -> Any:
     return importlib.import_module(entry.module.partition(".")[0])
 
 
-def _missing_framework(entry: EntryPoint) -> str | None:
+def _framework(entry: EntryPoint) -> str | None:
     framework: str | None = getattr(_package(entry), "FRAMEWORK", None)
+    return framework
+
+
+def _missing_framework(entry: EntryPoint) -> str | None:
+    framework = _framework(entry)
     return framework if framework and importlib.util.find_spec(framework) is None else None
 
 
@@ -358,8 +363,8 @@ def load(name: str | None = None, **settings: Any) -> Backend:
         module: Any = entries[name].load()
     except Exception as error:
         # A framework's libraries raise errors of its own, too; any other kind is a mistake of ours.
-        theirs = type(error).__module__.partition(".")[0] == getattr(_package(entries[name]), "FRAMEWORK", None)
-        if not theirs and not isinstance(error, ImportError | OSError | RuntimeError):
+        is_theirs = type(error).__module__.partition(".")[0] == _framework(entries[name])
+        if not is_theirs and not isinstance(error, ImportError | OSError | RuntimeError):
             raise
         raise NstError(
             f"backend {name}: cannot be loaded ({reason(error)}); {install(name)} installs what it needs"
@@ -390,10 +395,10 @@ def choose_device(requested: str, available: Iterable[str], dtype: str, *, backe
     Raises NstError naming the devices that the backend can use here.
     """
     available = tuple(available)
-    if requested == "auto":
+    if requested == AUTO:
         return next(device for device in available if _computes_in(device, dtype))
     if requested not in available:
-        raise not_accepted(f"device for {backend} on this machine", requested, ("auto", *available))
+        raise not_accepted(f"device for {backend} on this machine", requested, (AUTO, *available))
     return requested
 
 

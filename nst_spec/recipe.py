@@ -228,7 +228,7 @@ class Recipe(Part):
     the last image or the one the lowest loss was computed on. `carry`: what a finer scale takes over from the coarser
     one: its image, enlarged, or, where there is a content term, the change it made to the content image, so that the
     finer one has all the photo's detail to begin with. `colours`: those that the picture was painted in, or the content
-    image's, beneath the brightness that was painted. `guard`: a loss that is not finite, or over ten times
+    image's, beneath the brightness that was painted. `guard`: a loss that is not finite, or over run.GUARD_FACTOR times
     the best, restores the best image and clears the optimiser's history. `stages` are short names that choose taps
     (`--style-taps 1,2`). `adapted` holds, by weight set, the settings that the recipe changes when it is run with that
     set (`adapted_to`).

@@ -345,9 +345,8 @@ def descend(descent: Descent, recipe: Recipe, steps: int) -> Iterator[Losses]:
     """Take the steps of one scale, yielding the losses of each.
 
     A step is one evaluation and one update. The image kept is the one the lowest loss was computed on, or where neither
-    a guard nor the recipe's result wants that one, the last one with a finite loss. A guarded run
-    that meets a loss that is not finite, or over GUARD_FACTOR times the lowest, goes back to the kept image with a
-    cleared history.
+    a guard nor the recipe's result wants that one, the last one with a finite loss. A guarded run that meets a loss
+    that is not finite, or over GUARD_FACTOR times the lowest, goes back to the kept image with a cleared history.
 
     Raises NotFiniteError naming the term, back at the image kept, where there is no guard, and DivergedError where the
     guard goes back to the same image again: from there it would for ever.

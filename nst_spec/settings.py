@@ -37,7 +37,7 @@ class Settings:
     the framework is first imported. `tile` is what nst_spec.tiles.checked accepts.
     """
 
-    device: str = "auto"
+    device: str = AUTO
     dtype: DType = "float32"
     precision: str = "fp32"
     threads: int | None = None

@@ -151,10 +151,6 @@ def decoding(where: str, allow_large: bool, notes: list[str]) -> Iterator[None]:
             raise
         except FileNotFoundError:
             raise NstError(f"{where}: no such file") from None
-        except (IsADirectoryError, PermissionError) as error:  # of a directory, Windows says the latter
-            is_directory = os.path.isdir(where)
-            trouble = "is a directory, not an image" if is_directory else f"cannot be read: {reason(error)}"
-            raise NstError(f"{where}: {trouble}") from None
         except UnidentifiedImageError:
             raise NstError(f"{where}: is not an image of a known format") from None
         except Image.DecompressionBombError:
@@ -164,6 +160,9 @@ def decoding(where: str, allow_large: bool, notes: list[str]) -> Iterator[None]:
         except MemoryError:
             raise NstError(f"{where}: does not fit in memory") from None
         except Exception as error:
+            # Of a directory Windows says that permission is denied.
+            if isinstance(error, IsADirectoryError | PermissionError) and os.path.isdir(where):
+                raise NstError(f"{where}: is a directory, not an image") from None
             # Damaged files make decoders fail in every way: SyntaxError, struct.error, IndexError, EOFError, ...
             trouble = "cannot be read" if isinstance(error, OSError) and error.strerror else "is truncated or damaged"
             raise NstError(f"{where}: {trouble}: {reason(error)}") from None

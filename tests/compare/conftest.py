@@ -40,3 +40,12 @@ def changed(trace, change, *names):
 
 def by(factor):
     return lambda array: array * factor
+
+
+def lengthened(trace, factor):
+    """A fault lengthens the first update of the run and of the nudged run alike."""
+    arrays = dict(trace.arrays)
+    for name in ("run", "nudged/1"):
+        start, after = (arrays[f"{name}/image/{step}"] for step in (0, 1))
+        arrays[f"{name}/image/1"] = start + factor * (after - start)
+    return dataclasses.replace(trace, arrays=arrays)

@@ -17,7 +17,7 @@ from compare.trace import SAMPLES, positions
 from nst_spec import backend as backends
 from nst_spec import recipe
 from nst_spec.errors import NstError
-from tests.compare.conftest import by, changed
+from tests.compare.conftest import by, changed, lengthened
 
 
 def at(trace, **environment):
@@ -90,15 +90,6 @@ def test_a_run_that_goes_elsewhere_is_found_and_named(trace):
     assert not found.ok
     assert str(found.first).startswith("image after step 5:")
     assert found.hint
-
-
-def lengthened(trace, factor):
-    """A fault lengthens the first update of the run and of the nudged run alike."""
-    arrays = dict(trace.arrays)
-    for name in ("run", "nudged/1"):
-        start, after = (arrays[f"{name}/image/{step}"] for step in (0, 1))
-        arrays[f"{name}/image/1"] = start + factor * (after - start)
-    return dataclasses.replace(trace, arrays=arrays)
 
 
 @pytest.mark.parametrize("name", ["default", "tf-tutorial", "keras-io"])

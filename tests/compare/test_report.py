@@ -20,7 +20,7 @@ from nst_spec import images, recipe
 from nst_spec.errors import NstError
 from nst_spec.images import Picture
 from nst_spec.run import Inputs
-from tests.compare.conftest import by, changed
+from tests.compare.conftest import by, changed, lengthened
 from tests.conftest import smooth_image
 
 pytest.importorskip("jinja2")
@@ -272,11 +272,7 @@ def test_runs_that_part_say_since_which_step(page, trace):
 
 
 def test_a_first_update_of_another_length_is_no_ratio(page, trace):
-    arrays = {}
-    for name in ("run", "nudged/1"):
-        start, after = (trace.arrays[f"{name}/image/{step}"] for step in (0, 1))
-        arrays[f"{name}/image/1"] = start + 1.02 * (after - start)
-    shown = page((replace(trace, arrays={**trace.arrays, **arrays}), trace))
+    shown = page((lengthened(trace, 1.02), trace))
     assert "part at the length of the first update: 2.0e-02, limit 1e-10." in shown.words()
 
 
