@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from compare import hints, trajectory
-from compare.distance import greatest, over, relative
+from compare.distance import greatest, length_error, over, relative
 from compare.facts import differing, recipe_facts
 from compare.result import (
     BY_IMAGE,
     FIRST_LOSS,
     FORWARD,
     SLOPE,
+    SLOPE_LENGTH,
     TOTAL,
     Choices,
     Comparison,
@@ -23,7 +24,7 @@ from compare.result import (
     Trajectory,
 )
 from compare.tolerances import TOLERANCES, Limited
-from compare.trace import START, Trace, choice_bits
+from compare.trace import START, Array, Trace, choice_bits
 from nst_spec import losses
 from nst_spec.backend import finite_or_none
 from nst_spec.errors import NstError
@@ -40,11 +41,11 @@ def diff(a: Trace, b: Trace) -> Comparison:
     layers = _layers(a, b, profile)
     flips = sum(layer.choices.differing for layer in layers if layer.choices)
     totals = _totals(a, b, profile)
-    gradient = _measure(
-        relative(a.arrays["gradient"], b.arrays["gradient"]), profile, "flipped-gradient" if flips else "gradient"
-    )
+    gradients = a.arrays["gradient"], b.arrays["gradient"]
+    gradient = _measure(relative(*gradients), profile, "flipped-gradient" if flips else "gradient")
+    gradient_length = _measure(length_error(*gradients), profile, "length")
     run = trajectory.compared(a, b, profile)
-    first = next(_failures(layers, totals, gradient, run), None)
+    first = next(_failures(layers, totals, gradient, gradient_length, run), None)
     header = b.header
     return Comparison(
         recipe=header.recipe["name"],
@@ -60,6 +61,7 @@ def diff(a: Trace, b: Trace) -> Comparison:
         totals=totals,
         flips=flips,
         gradient=gradient,
+        gradient_length=gradient_length,
         trajectory=run,
         first=first,
         hint=hints.hint(a, b, first.quantity, first.where) if first else None,
@@ -68,10 +70,14 @@ def diff(a: Trace, b: Trace) -> Comparison:
 
 
 def profile_of(a: Trace, b: Trace) -> str:
-    """Return the name of the limits that two traces are held to: the dtype, or the least precision of either."""
-    precisions = {a.header.environment.precision, b.header.environment.precision} - {"fp32"}
-    # bf16 keeps 8 bits, tf32 11; the names sort so.
-    return min(precisions) if precisions else a.header.environment.dtype
+    """Return the name of the limits that two traces are held to: those of the one that rounds the most."""
+    sides = a.header.environment, b.header.environment
+    precisions = {side.precision for side in sides} - {"fp32"}
+    if precisions:
+        # bf16 keeps 8 bits, tf32 11; the names sort so.
+        return min(precisions)
+    dtype = sides[0].dtype
+    return "fast" if dtype == "float32" and any(side.fast for side in sides) else dtype
 
 
 PIXELS_OF_START = f"pixels of {START}"
@@ -113,7 +119,8 @@ def wants_closer_look(comparison: Comparison) -> bool:
     if first is None or comparison.profile != comparison.sides[1].dtype:
         return False
     loosened = first.measure.limit == TOLERANCES.limit(comparison.profile, "flipped-gradient")
-    return first.step is not None or (first.quantity == SLOPE.at and loosened)
+    a_slope = (first.quantity == SLOPE.at and loosened) or (first.quantity == SLOPE_LENGTH.at and comparison.flips > 0)
+    return first.step is not None or a_slope
 
 
 def _measure(error: float | None, profile: str, quantity: Limited) -> Measure:
@@ -140,6 +147,7 @@ def _layers(a: Trace, b: Trace, profile: str) -> list[Layer]:
                 layer=layer,
                 output=_measure(_of_layer(a, b, "output", layer), profile, "output"),
                 slope=_measure(_of_layer(a, b, "slope", layer), profile, "flipped-gradient" if flipped else "gradient"),
+                slope_length=_measure(_length_of_slope(a, b, layer), profile, "length"),
                 choices=choices,
                 **measures,
             )
@@ -150,16 +158,28 @@ def _layers(a: Trace, b: Trace, profile: str) -> list[Layer]:
 
 
 def _of_layer(a: Trace, b: Trace, kind: str, layer: str) -> float | None:
-    if a.header.shapes.get(layer) != b.header.shapes[layer]:
+    kept = _kept(a, b, kind, layer)
+    if kept is None:
         return None
-    name = f"{kind}/{layer}"
-    whole = all(trace.arrays[name].ndim == len(b.header.shapes[layer]) for trace in (a, b))
-    of_values = relative(*((trace.arrays[name] if whole else trace.sample(name)) for trace in (a, b)))
     # Mean and deviation of the whole map tell what the samples may miss; both are judged beside the map's own size.
     ours, theirs = (trace.arrays[f"facts/{kind}/{layer}"] for trace in (a, b))
     size = float(np.hypot(theirs[0], theirs[1]))
     of_facts = (finite_or_none(over(abs(float(x - y)), size)) for x, y in zip(ours[:2], theirs[:2], strict=True))
-    return greatest([of_values, *of_facts])
+    return greatest([relative(*kept), *of_facts])
+
+
+def _length_of_slope(a: Trace, b: Trace, layer: str) -> float | None:
+    kept = _kept(a, b, "slope", layer)
+    return None if kept is None else length_error(*kept)
+
+
+def _kept(a: Trace, b: Trace, kind: str, layer: str) -> tuple[Array, Array] | None:
+    """Return a layer's values that both sides have; None for different shapes."""
+    if a.header.shapes.get(layer) != b.header.shapes[layer]:
+        return None
+    name = f"{kind}/{layer}"
+    ours, theirs = a.arrays[name], b.arrays[name]
+    return (ours, theirs) if ours.ndim == theirs.ndim else (a.sample(name), b.sample(name))
 
 
 def _choices(a: Trace, b: Trace, layer: str) -> Choices | None:
@@ -214,7 +234,11 @@ def _totals(a: Trace, b: Trace, profile: str) -> dict[str, Measure]:
 
 
 def _failures(
-    layers: list[Layer], totals: Mapping[str, Measure], gradient: Measure, run: Trajectory | None
+    layers: list[Layer],
+    totals: Mapping[str, Measure],
+    gradient: Measure,
+    gradient_length: Measure,
+    run: Trajectory | None,
 ) -> Iterator[First]:
     # In the order of computation: forward, the terms at each tap, the totals, backward, then the runs.
     for layer in layers:
@@ -225,10 +249,10 @@ def _failures(
     for name, measure in totals.items():
         if not measure.ok:
             yield First(quantity=TOTAL, where=name, measure=measure)
-    for layer in reversed(layers):
-        if not layer.slope.ok:
-            yield First(quantity=SLOPE.at, where=layer.layer, measure=layer.slope)
-    if not gradient.ok:
-        yield First(quantity=SLOPE.at, where=BY_IMAGE, measure=gradient)
+    slopes = [(layer.layer, layer.slope, layer.slope_length) for layer in reversed(layers)]
+    for where, slope, length in [*slopes, (BY_IMAGE, gradient, gradient_length)]:
+        for quantity, measure in ((SLOPE, slope), (SLOPE_LENGTH, length)):
+            if not measure.ok:
+                yield First(quantity=quantity.at, where=where, measure=measure)
     if run:
         yield from trajectory.failures(run)

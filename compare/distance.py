@@ -22,6 +22,19 @@ def relative(received: Array, expected: Array) -> float | None:
         return finite_or_none(over(difference, float(np.linalg.norm(expected))))
 
 
+def length_error(received: Array, expected: Array) -> float | None:
+    """Return how far the product of both over the expected one's square is from 1; 0 where both are all zero.
+
+    What differs at random has no part in it. None as for `relative`.
+    """
+    if received.shape != expected.shape:
+        return None
+    received, expected = received.astype(np.float64), expected.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        difference, square = float(np.sum((received - expected) * expected)), float(np.sum(expected**2))
+    return finite_or_none(over(abs(difference), square)) if square or not received.any() else None
+
+
 def over(difference: float, norm: float) -> float:
     """Return a difference over a norm; 0 where both are 0, infinity where the norm alone is, NaN for one not finite."""
     if not math.isfinite(norm):

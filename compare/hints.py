@@ -19,6 +19,7 @@ from compare.result import (
     OUTPUT,
     PICTURE,
     SLOPE,
+    SLOPE_LENGTH,
     STYLE_TERM,
     TARGET,
     TOTAL,
@@ -243,7 +244,7 @@ def _run(a: Trace, b: Trace, where: str) -> str | None:
     if ours is None or theirs is None:
         return None
     if b.header.recipe["clamp"] == "each-step" and _leaves_the_box(a) and not _leaves_the_box(b):
-        return "the images leave the range from black to white, which every step is to end in: the clamp is missing"
+        return "a step ends with images beyond black or white: the clamp is missing or too wide"
     ratios = [_ratio(ours[..., c], theirs[..., c]) for c in range(3)]
     if None not in ratios and any(abs(ratio - 1) > CLOSE for ratio in ratios if ratio):
         factors = ", ".join(f"{ratio:.4g}" for ratio in ratios if ratio)
@@ -282,6 +283,7 @@ _EXPLANATIONS: Mapping[str, Callable[[Trace, Trace, str], str | None]] = {
     STYLE_TERM.at: _term("style", losses.STYLE_FACTORS),
     TOTAL: _total,
     SLOPE.at: _slope,
+    SLOPE_LENGTH.at: _slope,
     IMAGE: _run,
     LENGTH: _length,
     PICTURE: lambda a, b, where: "every step agrees: the best image is another, or the last clamp is missing",

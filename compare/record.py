@@ -45,7 +45,7 @@ def record(
     many steps apart images are kept, beside the first and the last; `runs` whether there are any. Beside the run there
     is one whose images are moved by one unit in the last place before every step, and the content image with the one
     that starts there. `closer` is for a second look: the blend has other noise, and there are CLOSER_LOOK nudged runs,
-    by one unit, by two, and so on.
+    by one unit, by two, and so on. In tiles, if the backend is set to compute so, are losses, gradient and runs alone.
 
     Raises NstError when an image is too small, or memory too short for the run.
     """
@@ -61,16 +61,16 @@ def record(
     else:
         judged = stage.on_canvas(images.fitted(image, *stage.content_size))
     judged = judged.astype(backend.dtype)
-    objective = kept.objective(problem)
-    passes, evaluation = objective.passes(judged), objective.evaluate(judged)
+    untiled, objective = kept.objective(problem, "off"), kept.objective(problem)
+    passes, evaluation = untiled.passes(judged), objective.evaluate(judged)
     arrays: dict[str, Array] = {"input/content": problem.content, "image": judged}
     arrays |= dict(zip(style_arrays(len(problem.styles)), problem.styles, strict=True))
     given = [*arrays, START]  # to every backend
     arrays |= _layers(passes, recipe.pooling, whole=whole)
-    arrays |= _judgement(evaluation, objective.passes(problem.content).outputs)
+    arrays |= _judgement(evaluation, untiled.passes(problem.content).outputs)
     arrays |= _runs(backend, kept, computed, inputs, every, nudges) if runs and recipe.steps else {}
     header = Header(
-        environment=environment(backend, version),
+        environment=environment(backend, version).model_copy(update={"tile": objective.plan.tile}),
         recipe=in_utf8(recipes.as_record(recipe)),
         **in_utf8(inputs.record()),
         pixels={name: images.sha256_of_pixels(arrays[name]) for name in given if name in arrays},
@@ -100,6 +100,7 @@ class _Keeping(_Around):
         self._made: list[tuple[Problem, tiles.Tile | None, Objective]] = []
 
     def objective(self, problem: Problem, tile: tiles.Tile | None = None) -> Objective:
+        tile = self._backend.tile if tile is None else tile
         for made, its_tile, objective in self._made:
             pairs = zip((made.content, *made.styles), (problem.content, *problem.styles), strict=True)
             same = (made.recipe, made.steps, its_tile) == (problem.recipe, problem.steps, tile)
@@ -141,6 +142,7 @@ def environment(backend: Backend, version: str) -> Environment:
         device=backend.device,
         dtype=backend.dtype,
         precision=backend.precision,
+        fast=backend.fast,
         versions={"python": platform.python_version(), "numpy": np.__version__} | backend.versions(),
         switches=backend.switches(),
         system=machine.system(),

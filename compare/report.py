@@ -21,6 +21,7 @@ from compare.result import (
     LENGTH,
     OUTPUT,
     SLOPE,
+    SLOPE_LENGTH,
     TOTALS,
     Comparison,
     Layer,
@@ -108,9 +109,10 @@ def _section(number: int, comparison: Comparison, traces: tuple[Trace, Trace]) -
         "facts": _facts(comparison),
         "columns": [(quantity, limit_of(comparison.layers, quantity.field)) for quantity in FORWARD],
         "slope": SLOPE,
+        "length": (SLOPE_LENGTH, limit_of(comparison.layers, SLOPE_LENGTH.field)),
         "slope_limits": [TOLERANCES.limit(comparison.profile, kind) for kind in ("gradient", "flipped-gradient")],
         "totals": {TOTALS.get(name, name): measure for name, measure in comparison.totals.items()}
-        | {f"{SLOPE.at} {BY_IMAGE}": comparison.gradient}
+        | {f"{SLOPE.at} {BY_IMAGE}": comparison.gradient, f"{SLOPE_LENGTH.at} {BY_IMAGE}": comparison.gradient_length}
         | ({f"{LENGTH} {FIRST_UPDATE}": update} if trajectory and (update := trajectory.first_update) else {}),
         "first_step": TOLERANCES.first_step,
         "plots": plots,

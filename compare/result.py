@@ -24,6 +24,7 @@ GRAM = Quantity("gram", "Gram matrix of", "Gram matrix", "Gram")
 CONTENT_TERM = Quantity("content_term", "content term of", "content term", "content")
 STYLE_TERM = Quantity("style_term", "style term of", "style term", "style")
 SLOPE = Quantity("slope", "gradient by", "gradient by the layer", "gradient")
+SLOPE_LENGTH = Quantity("slope_length", "length of the gradient by", "its length", "its length")
 FORWARD = (OUTPUT, TARGET, GRAM, CONTENT_TERM, STYLE_TERM)
 """In the order of computation."""
 
@@ -71,11 +72,12 @@ class Choices(Part):
 
 
 class Layer(Part):
-    """One layer: its output, the gradient by it (`slope`), and what a tap adds."""
+    """One layer: its output, the gradient by it (`slope`) and how long that is, and what a tap adds."""
 
     layer: str
     output: Measure
     slope: Measure
+    slope_length: Measure
     choices: Choices | None = None
     target: Measure | None = None
     gram: Measure | None = None
@@ -84,7 +86,7 @@ class Layer(Part):
 
 
 def limit_of(layers: Sequence[Layer], field: str) -> float | None:
-    """Return the limit of one of FORWARD, the same for all layers; None where no layer has it."""
+    """Return the limit of a quantity that has the same one at all layers; None where no layer has it."""
     measures = (getattr(layer, field) for layer in layers)
     return next((measure.limit for measure in measures if measure), None)
 
@@ -162,6 +164,7 @@ class Comparison(Part):
     totals: dict[str, Measure]
     flips: int
     gradient: Measure
+    gradient_length: Measure
     trajectory: Trajectory | None
     first: First | None
     hint: str | None
@@ -178,7 +181,7 @@ class Comparison(Part):
     def why_not_judged(self) -> str:
         """Why a run is shown and not judged."""
         in_full = self.profile == self.sides[1].dtype
-        return "too short, or lost at once" if in_full else "the precision is too low"
+        return "too short, or lost at once" if in_full else "its arithmetic rounds by more than a nudge"
 
 
 class Result(Part):

@@ -13,6 +13,7 @@ from compare.result import (
     FORWARD,
     LENGTH,
     SLOPE,
+    SLOPE_LENGTH,
     TOTALS,
     Comparison,
     Layer,
@@ -77,6 +78,7 @@ def _show_whole(console: Console, comparison: Comparison, all_layers: bool) -> N
     console.print(
         _judged(f"{SLOPE.at} {BY_IMAGE} ({comparison.flips} choices differ)", comparison.gradient), soft_wrap=True
     )
+    console.print(_judged(f"{SLOPE_LENGTH.at} {BY_IMAGE}", comparison.gradient_length), soft_wrap=True)
     run = comparison.trajectory
     if run and run.first_update:
         console.print(_judged(f"{LENGTH} {FIRST_UPDATE}", run.first_update), soft_wrap=True)
@@ -105,18 +107,21 @@ def _judged(what: str, measure: Measure) -> Text:
 
 def _table(comparison: Comparison, all_layers: bool) -> Table:
     table = Table(box=None, pad_edge=False)
-    for name in ("layer", *(quantity.short for quantity in (*FORWARD, SLOPE)), "limit", "choices that differ"):
+    headings = [*(quantity.short for quantity in (*FORWARD, SLOPE)), "its limit", SLOPE_LENGTH.short]
+    for name in ("layer", *headings, "choices that differ"):
         table.add_column(name, justify="left" if name == "layer" else "right", no_wrap=True)
-    limits = [limit_of(comparison.layers, quantity.field) for quantity in FORWARD]
-    table.add_row("limit", *("" if limit is None else limit_text(limit) for limit in limits), style="dim")
+    *forward, of_length = (
+        "" if limit is None else limit_text(limit)
+        for limit in (limit_of(comparison.layers, quantity.field) for quantity in (*FORWARD, SLOPE_LENGTH))
+    )
+    table.add_row("limit", *forward, "", "", of_length, style="dim")
     for layer in comparison.layers:
         measures = [getattr(layer, quantity.field) for quantity in FORWARD]
         is_tap = any(measures[1:])
-        is_out = any(measure and not measure.ok for measure in (*measures, layer.slope))
+        is_out = any(measure and not measure.ok for measure in (*measures, layer.slope, layer.slope_length))
         if all_layers or is_tap or is_out:
-            table.add_row(
-                layer.layer, *map(_cell, measures), _cell(layer.slope), limit_text(layer.slope.limit), _choices(layer)
-            )
+            of_slope = _cell(layer.slope), limit_text(layer.slope.limit), _cell(layer.slope_length)
+            table.add_row(layer.layer, *map(_cell, measures), *of_slope, _choices(layer))
     return table
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Limited = Literal["output", "gram", "term", "gradient", "flipped-gradient", "update"]
+Limited = Literal["output", "gram", "term", "gradient", "flipped-gradient", "length"]
 
 
 class Tolerance(BaseModel):

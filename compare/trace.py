@@ -58,12 +58,18 @@ class Part(BaseModel):
 
 
 class Environment(Part):
-    """What produced the numbers; `switches` are the framework's own, as they stood."""
+    """What produced the numbers; `switches` are the framework's own, as they stood.
+
+    `fast` is nst_spec.settings.Settings'; `tile` the side in pixels of the tiles in which losses and gradient of the
+    image and the run were computed, None for no tiles. What is told layer by layer is without tiles.
+    """
 
     backend: str
     device: str
     dtype: str
     precision: str
+    fast: bool = False
+    tile: int | None = None
     versions: dict[str, str]
     switches: dict[str, int | bool | str]
     system: str
@@ -71,9 +77,10 @@ class Environment(Part):
 
     @property
     def title(self) -> str:
-        """How a reader calls it: `torch float32 on cpu`."""
+        """How a reader calls it: `torch float32 on cpu`, `torch fast float32 on cpu in tiles of 64 px`."""
         arithmetic = self.switches.get("arithmetic", self.dtype if self.precision == "fp32" else self.precision)
-        return f"{self.backend} {arithmetic} on {self.device}"
+        tiles = f" in tiles of {self.tile} px" if self.tile else ""
+        return f"{self.backend} {'fast ' if self.fast else ''}{arithmetic} on {self.device}{tiles}"
 
 
 class Named(Part):

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from compare.distance import greatest, over, relative
+from compare.distance import greatest, length_error, relative
 from compare.result import FIRST_UPDATE, IMAGE, LENGTH, PICTURE, RUN, First, Measure, Step, Trajectory
 from compare.tolerances import TOLERANCES
-from compare.trace import START, Array, Trace
+from compare.trace import START, Trace
 from nst_spec.backend import finite_or_none
 
 
@@ -62,7 +62,7 @@ def _first_update(a: Trace, b: Trace, profile: str) -> Measure | None:
     if ours is None or theirs is None or not (np.isfinite(ours).all() or np.isfinite(theirs).all()):
         return None
     own = [
-        _length_error(moved, update)
+        length_error(moved, update)
         for trace, update in ((a, ours), (b, theirs))
         for n in _nudges(trace)
         if (moved := trace.first_update(f"nudged/{n}")) is not None
@@ -76,17 +76,9 @@ def _first_update(a: Trace, b: Trace, profile: str) -> Measure | None:
         largest = np.max(np.abs(b.arrays[START]), initial=1.0)
         unit = np.finfo(profile).eps / 2 * np.exp2(np.ceil(np.log2(largest)))
         rounding = unit * np.sum(np.abs(expected)) / np.sum(expected**2)
-    limit = max(TOLERANCES.limit(profile, "update"), TOLERANCES.trajectory.limit * noise, finite_or_none(rounding) or 0)
-    error = _length_error(received, expected)
+    limit = max(TOLERANCES.limit(profile, "length"), TOLERANCES.trajectory.limit * noise, finite_or_none(rounding) or 0)
+    error = length_error(received, expected)
     return Measure(error=error, limit=limit, ok=error is not None and error <= limit)
-
-
-def _length_error(received: Array, expected: Array) -> float | None:
-    if received.shape != expected.shape:
-        return None
-    with np.errstate(over="ignore", invalid="ignore"):
-        difference, square = float(np.sum((received - expected) * expected)), float(np.sum(expected**2))
-    return finite_or_none(over(abs(difference), square)) if square or not received.any() else None
 
 
 def _step(a: Trace, b: Trace, name: str, step: int) -> Step:

@@ -171,6 +171,18 @@ def test_compare_runs_every_side_in_a_process_of_its_own(nst, photo, painting, n
     assert f"--backend {backend_name}" in result.commands[0]
 
 
+def test_what_pictures_are_painted_by_is_held_to_the_oracle_when_asked(nst, photo, painting, narrow_file, backend_name):
+    options = ["--weights", narrow_file, "--size", 32, "--steps", 6, "--fast", "--tile", 16, "--json"]
+    code, out, err = nst("compare", photo, painting, *options, "--backends", f"{backend_name},reference")
+    assert code == 0, err
+    (found,) = Result.model_validate_json(out).comparisons
+    ours, oracle = found.sides
+    assert ours.title == f"{backend_name} fast float32 on cpu in tiles of 16 px"
+    assert (ours.fast, ours.tile, oracle.fast, oracle.tile) == (True, 16, False, None)
+    assert ours.switches["deterministic"] is False
+    assert (found.profile, found.why_not_judged) == ("fast", "its arithmetic rounds by more than a nudge")
+
+
 def test_a_file_in_the_folder_is_not_taken_for_ours_nor_for_an_option(nst, photo, painting, narrow_file, framework):
     Path("compare.py").write_text("raise SystemExit('the wrong module')")
     Path("-photo.png").write_bytes(photo.read_bytes())

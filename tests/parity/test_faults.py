@@ -4,6 +4,7 @@ A comparison that cannot fail is worth nothing. Each fault names the recipe, the
 """
 
 import dataclasses
+import functools
 import importlib
 from collections.abc import Callable
 
@@ -14,7 +15,7 @@ from PIL import Image
 from compare.diff import diff, wants_closer_look
 from compare.record import record
 from nst_spec import backend as backends
-from nst_spec import generator, preprocessing, recipe, weights
+from nst_spec import generator, preprocessing, recipe, tiles, weights
 from nst_spec.images import Picture
 from nst_spec.run import Inputs
 from tests.conftest import NARROW, smooth_image
@@ -51,6 +52,7 @@ class Fault:
     images: tuple = SMOOTH
     dtype: str = "float32"
     steps: int = 0
+    tile: int | str = "off"
 
 
 def as_if(**settings):
@@ -201,6 +203,12 @@ def epsilon_under_the_root(monkeypatch, package):
     monkeypatch.setattr(rule, "update", faulty)
 
 
+def narrow_margin(monkeypatch, package):
+    """Tiles are computed from a crop that is narrower than what their features depend on."""
+    original = tiles.margin
+    monkeypatch.setattr(tiles, "margin", lambda taps: original(taps) - tiles.GRID)
+
+
 SHALLOW = {"content.taps": "relu2_1", "style.taps": "relu1_1,relu2_1"}
 
 FAULTS = {
@@ -301,6 +309,9 @@ FAULTS = {
         "gatys2016", "content term of", "relu4_2", "form were 'sum'", change=as_if(content__term="sum")
     ),
     "form of the total variation": Fault("default", "total", "tv", "form 'l1'", change=as_if(tv__form="l1")),
+    "margin of the tiles": Fault(
+        "gatys2016", "target Gram matrix of", "relu1_1", "no multiple", plant=narrow_margin, tile=16, settings=SHALLOW
+    ),
     "alpha": Fault("gatys2016", "total", "loss", "alpha", change=as_if(alpha=2.0)),
 }
 
@@ -325,14 +336,15 @@ def coarse(weight_set):
 
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_planted_fault_is_caught_and_named(name, backend, backend_name, narrow_weights, monkeypatch):
+def test_a_planted_fault_is_caught_and_named(name, device, backend_name, narrow_weights, monkeypatch):
     fault = FAULTS[name]
+    backend = functools.partial(backends.load, backend_name, device=device, dtype=fault.dtype, tile=fault.tile)
     weight_set = coarse(narrow_weights) if fault.images is FLAT else narrow_weights
     reference = backends.load("reference", dtype=fault.dtype)
     oracle = traced(fault, reference, weight_set)
-    healthy = diff(traced(fault, backend(fault.dtype), weight_set), oracle)
+    healthy = diff(traced(fault, backend(), weight_set), oracle)
     if wants_closer_look(healthy):
-        healthy = diff(*(traced(fault, each, weight_set, closer=True) for each in (backend(fault.dtype), reference)))
+        healthy = diff(*(traced(fault, each, weight_set, closer=True) for each in (backend(), reference)))
     assert healthy.ok, f"without the fault: {healthy.first}"
 
     package = {"torch": "nst_torch", "tf": "nst_tf"}[backend_name]
@@ -346,7 +358,7 @@ def test_a_planted_fault_is_caught_and_named(name, backend, backend_name, narrow
             return original(fault.change(problem), *rest, **named)
 
         monkeypatch.setattr(module, "Objective", changed)
-    found = diff(traced(fault, backend(fault.dtype), weight_set), oracle)
+    found = diff(traced(fault, backend(), weight_set), oracle)
     assert not found.ok
     assert (found.first.quantity, found.first.where) == (fault.quantity, fault.where), f"{found.first}: {found.hint}"
     assert fault.hint in (found.hint or "")
