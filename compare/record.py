@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from compare import machine
 from compare.trace import START, Array, Environment, Header, Trace, sample, style_arrays
-from nst_spec import generator, images, reference, run, tiles
+from nst_spec import generator, images, reference, run, scales, tiles
 from nst_spec import recipe as recipes
 from nst_spec.backend import Backend, Evaluation, Image, Objective, Passes, Problem
 from nst_spec.errors import NstError
 from nst_spec.files import in_utf8
+from nst_spec.inputs import Inputs
 from nst_spec.recipe import Pooling, Recipe
-from nst_spec.run import Inputs, Progress
+from nst_spec.run import Progress
 
 GRAIN = 0.5
 """How much of the judged image is noise."""
@@ -52,14 +53,14 @@ def record(
     # Whose colours the picture has says nothing of the run, and would hide those that it painted.
     computed = recipes.override(recipe, {"colours": "style"})
     kept = cast(Backend, _Keeping(backend))
-    stage = run.stages_of(computed, inputs.content, *inputs.styles)[-1]
-    problem = run.problem_at(stage, computed, inputs, backend.dtype)
+    scale = scales.sized_scales(computed, inputs.content, *inputs.styles)[-1]
+    problem = scales.problem_at(scale, computed, inputs, backend.dtype)
     nudges = CLOSER_LOOK if closer else 1
     # As many nudges, as many seeds: a second look judges another image.
     if image is None:
         judged = _blend(problem, inputs, seed=nudges)
     else:
-        judged = stage.on_canvas(images.fitted(image, *stage.content_size))
+        judged = scale.on_canvas(images.fitted(image, *scale.content_size))
     judged = judged.astype(backend.dtype)
     untiled, objective = kept.objective(problem, "off"), kept.objective(problem)
     passes, evaluation = untiled.passes(judged), objective.evaluate(judged)
@@ -74,9 +75,9 @@ def record(
         recipe=in_utf8(recipes.as_record(recipe)),
         **in_utf8(inputs.record()),
         pixels={name: images.sha256_of_pixels(arrays[name]) for name in given if name in arrays},
-        content_size=stage.canvas_size,
-        style_size=stage.style_sizes[0],
-        more_style_sizes=stage.style_sizes[1:],
+        content_size=scale.canvas_size,
+        style_size=scale.style_sizes[0],
+        more_style_sizes=scale.style_sizes[1:],
         shapes={layer: output.shape for layer, output in passes.outputs.items()},
     )
     return Trace(header, arrays)
@@ -207,9 +208,9 @@ def _energy(values: Array) -> float:
 
 
 def _runs(backend: Backend, kept: Backend, recipe: Recipe, inputs: Inputs, every: int, nudges: int) -> dict[str, Array]:
-    stage = run.stages_of(recipe, inputs.content, *inputs.styles)[0]
-    first = run.problem_at(stage, recipe, inputs, backend.dtype)
-    start = run.initial_image(recipe, inputs, first, stage).astype(backend.dtype)
+    scale = scales.sized_scales(recipe, inputs.content, *inputs.styles)[0]
+    first = scales.problem_at(scale, recipe, inputs, backend.dtype)
+    start = scales.initial_image(recipe, inputs, first, scale).astype(backend.dtype)
     found = {f"run/{name}": array for name, array in _one_run(kept, recipe, inputs, every, start, None).items()}
     for units in range(1, nudges + 1):
         # At every step and not at the start alone, since backends round at every step: a single offset, which a

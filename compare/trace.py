@@ -97,7 +97,7 @@ class Weights(Named):
 
 
 class Inputs(Part):
-    """The images that a run began with, as nst_spec.run.Inputs records them."""
+    """The images that a run began with, as nst_spec.inputs.Inputs records them."""
 
     content: Named
     style: Named

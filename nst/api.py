@@ -15,15 +15,16 @@ import nst
 from nst.keywords import Keywords, RecipeKeywords
 from nst.options import to_settings
 from nst_spec import backend as backends
-from nst_spec import heap, images, run
+from nst_spec import heap, images, run, scales
 from nst_spec import recipe as recipes
 from nst_spec import weights as weight_sets
 from nst_spec.backend import Evaluation
 from nst_spec.errors import NstError, not_accepted
+from nst_spec.inputs import Inputs, check_weights
 from nst_spec.memory import Plan
 from nst_spec.messages import Say, to_stderr
 from nst_spec.recipe import Recipe
-from nst_spec.run import Inputs, OnStep, Progress
+from nst_spec.run import OnStep, Progress
 from nst_spec.settings import AUTO, Settings
 from nst_spec.tiles import Tile
 
@@ -110,9 +111,9 @@ class Prepared:
     warn: Say
 
     @property
-    def finest(self) -> run.Stage:
+    def finest(self) -> scales.SizedScale:
         """The last scale, whose size the picture has."""
-        return run.stages_of(self.recipe, self.inputs.content, *self.inputs.styles)[-1]
+        return scales.sized_scales(self.recipe, self.inputs.content, *self.inputs.styles)[-1]
 
     def record(self) -> dict[str, Any]:
         """Return what repeats this run: names and hashes of the inputs, never folders."""
@@ -198,7 +199,7 @@ def prepare(
     start = None
     if resolved.init.kind == "file" and start_source is not None:
         start = images.read(start_source, allow_large=allow_large, warn=warn)
-    finest = run.stages_of(resolved, content_picture, *style_pictures)[-1]
+    finest = scales.sized_scales(resolved, content_picture, *style_pictures)[-1]
     if start and (stretching := finest.stretching(start)):
         warn(stretching)
     loaded_backend = backends.load(
@@ -219,7 +220,7 @@ def prepare(
         say(f"recipe {base.name}: for the weights {weight_set.name!r} it changes {', '.join(adapted)}")
     for reason in recipes.without_effect(resolved, changes):
         warn(reason)
-    run.check_weights(resolved, weight_set)
+    check_weights(resolved, weight_set)
     space = weight_sets.preprocessing_for(resolved.preprocessing, resolved.weights, weight_set, warn=warn)
     inputs = Inputs(content_picture, style_pictures, weight_set, space, start)
     return Prepared(loaded_backend, resolved, inputs, say, warn)
@@ -287,10 +288,10 @@ def evaluate(
     finest = prepared.finest
     # No step is taken, so no memory is wanted for an optimiser.
     stepless = dataclasses.replace(finest, steps=0)
-    problem = run.problem_at(stepless, prepared.recipe, prepared.inputs, prepared.backend.dtype)
+    problem = scales.problem_at(stepless, prepared.recipe, prepared.inputs, prepared.backend.dtype)
     width, height = finest.content_size
     if picture is None:
-        pixels: NDArray[np.floating] = run.initial_image(prepared.recipe, prepared.inputs, problem, finest)
+        pixels: NDArray[np.floating] = scales.initial_image(prepared.recipe, prepared.inputs, problem, finest)
     else:
         if stretching := finest.stretching(picture):
             prepared.warn(stretching)

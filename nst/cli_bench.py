@@ -182,7 +182,7 @@ def _case(recipe: str, weights: str, size: int, *, offline: bool, quiet: bool) -
     from nst_spec import recipe as recipes
     from nst_spec import weights as weight_sets
     from nst_spec.files import in_utf8
-    from nst_spec.run import check_weights
+    from nst_spec.inputs import check_weights
 
     weight_sets.check_name(weights)
     chosen = recipes.load(recipe)

@@ -16,7 +16,7 @@ from nst_spec.files import check_folder, check_free
 from nst_spec.messages import Say, to_nobody, to_stderr
 
 if TYPE_CHECKING:
-    from nst_spec.run import Inputs
+    from nst_spec.inputs import Inputs
 
 styles_argument = click.argument("style", nargs=-1, required=True)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

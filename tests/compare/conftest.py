@@ -6,7 +6,7 @@ from compare.record import record
 from nst_spec import backend as backends
 from nst_spec import recipe
 from nst_spec.images import Picture
-from nst_spec.run import Inputs
+from nst_spec.inputs import Inputs
 from tests.conftest import smooth_image
 
 

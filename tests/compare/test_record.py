@@ -11,12 +11,13 @@ from nst_spec import backend as backends
 from nst_spec import recipe, reference, run
 from nst_spec.errors import NstError
 from nst_spec.images import Picture
+from nst_spec.scales import problem_at, sized_scales
 from tests.conftest import smooth_image
 
 
 def test_a_trace_holds_what_the_backend_computes(trace, inputs):
     chosen = recipe.override(recipe.load("default"), {"size.pixels": 32, "steps": 6})
-    problem = run.problem_at(run.stages_of(chosen, inputs.content, *inputs.styles)[-1], chosen, inputs, "float64")
+    problem = problem_at(sized_scales(chosen, inputs.content, *inputs.styles)[-1], chosen, inputs, "float64")
     objective = reference.Objective(problem)
     image = trace.arrays["image"]
     evaluation, passes = objective.evaluate(image), objective.passes(image)

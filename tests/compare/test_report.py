@@ -19,7 +19,7 @@ from nst_spec import backend as backends
 from nst_spec import images, recipe
 from nst_spec.errors import NstError
 from nst_spec.images import Picture
-from nst_spec.run import Inputs
+from nst_spec.inputs import Inputs
 from tests.compare.conftest import by, changed, lengthened
 from tests.conftest import smooth_image
 
@@ -164,7 +164,8 @@ def test_every_layer_has_its_numbers(failed, faulty, trace):
             assert cell.startswith("✗") == bool(measure and not measure.ok)
             assert cell.endswith(number(measure)), layer.layer
         assert cells[6] == f"{layer.slope.limit:.0e}"
-    assert rows["relu1_1"][7] == "0 of 7168"
+        assert cells[7] == number(layer.slope_length)
+    assert rows["relu1_1"][8] == "0 of 7168"
     assert rows["relu2_1first difference"][2] == "✗ 2.5e-01"
 
 

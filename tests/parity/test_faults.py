@@ -17,7 +17,7 @@ from compare.record import record
 from nst_spec import backend as backends
 from nst_spec import generator, preprocessing, recipe, tiles, weights
 from nst_spec.images import Picture
-from nst_spec.run import Inputs
+from nst_spec.inputs import Inputs
 from tests.conftest import NARROW, smooth_image
 
 SMOOTH = smooth_image(40, 56, 1), smooth_image(48, 44, 2)

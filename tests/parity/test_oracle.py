@@ -11,7 +11,7 @@ from nst_spec import backend as backends
 from nst_spec import generator, recipe, reference, vgg19, weights
 from nst_spec.errors import NstError
 from nst_spec.images import Picture
-from nst_spec.run import Inputs
+from nst_spec.inputs import Inputs
 from tests.conftest import automatic_precision, make_problem, relative, smooth_image
 
 FLOAT64 = 1e-11

@@ -13,8 +13,9 @@ from nst_spec import heap, recipe, run, weights
 from nst_spec.errors import NstError
 from nst_spec.frugal import FrugalDescent
 from nst_spec.images import Picture
+from nst_spec.inputs import Inputs
 from nst_spec.memory import LEAST_HISTORY
-from nst_spec.run import Inputs
+from nst_spec.scales import problem_at, sized_scales
 from tests.conftest import make_problem, relative, smooth_image
 
 
@@ -151,8 +152,8 @@ def test_targets_that_do_not_fit_into_planned_tiles_are_computed_in_smaller_ones
 def test_what_the_plan_changes_is_said_and_holds(backend_name, device, inputs, monkeypatch, eager):
     monkeypatch.setattr(importlib.import_module(f"nst_{backend_name}.memory"), "free", lambda device: 2**20)
     chosen = quick(**{"optimizer.kind": "lbfgs", "size.pixels": 320})
-    [stage] = run.stages_of(chosen, inputs.content, *inputs.styles)
-    problem = run.problem_at(stage, chosen, inputs, "float32")
+    [scale] = sized_scales(chosen, inputs.content, *inputs.styles)
+    problem = problem_at(scale, chosen, inputs, "float32")
     said, heard = [], []
     backend = backends.load(backend_name, device=device)
     descent = FrugalDescent(backend, problem, problem.content, say=said.append, warn=heard.append)
@@ -173,8 +174,8 @@ def test_tiles_are_not_halved_for_ever(optimizer, other, backend_name, device, f
 
 def test_memory_is_planned_for_the_steps_of_one_scale(inputs):
     chosen = quick(scales=[{"fraction": 0.5, "steps": 90}, {"fraction": 1.0, "steps": 6}])
-    stages = run.stages_of(chosen, inputs.content, *inputs.styles)
-    assert [run.problem_at(stage, chosen, inputs, "float32").steps for stage in stages] == [90, 6]
+    sized = sized_scales(chosen, inputs.content, *inputs.styles)
+    assert [problem_at(scale, chosen, inputs, "float32").steps for scale in sized] == [90, 6]
 
 
 def test_off_never_tiles(backend_name, device, failing, inputs):
@@ -210,8 +211,8 @@ def test_a_history_too_long_for_memory_is_halved(
 
 def test_a_history_that_was_cleared_cannot_be_cut_down(backend_name, device, failing, inputs):
     chosen = quick(**{"optimizer.kind": "lbfgs"})
-    [stage] = run.stages_of(chosen, inputs.content, *inputs.styles)
-    problem = run.problem_at(stage, chosen, inputs, "float64")
+    [scale] = sized_scales(chosen, inputs.content, *inputs.styles)
+    problem = problem_at(scale, chosen, inputs, "float64")
     backend = backends.load(backend_name, device=device, dtype="float64")
     descent = FrugalDescent(backend, problem, problem.content, say=print, warn=print)
     failing("update", lambda tile, call: call == 4, errors(backend_name)[0])

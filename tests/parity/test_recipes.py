@@ -12,7 +12,7 @@ from compare.record import record
 from nst_spec import backend as backends
 from nst_spec import recipe, weights
 from nst_spec.images import Picture
-from nst_spec.run import Inputs
+from nst_spec.inputs import Inputs
 from nst_spec.settings import DTYPES
 from tests.conftest import NARROW, smooth_image, takes_both
 

@@ -8,7 +8,8 @@ import pytest
 from nst_spec import recipe, run
 from nst_spec.errors import NstError
 from nst_spec.images import Picture
-from nst_spec.run import Inputs
+from nst_spec.inputs import Inputs
+from nst_spec.scales import problem_at, sized_scales
 from tests.conftest import smooth_image
 
 
@@ -35,7 +36,7 @@ def test_a_guarded_lbfgs_never_ends_worse_than_it_began(backend, inputs):
     assert outcome.stopped is None
     assert len(totals) == 30
     # The picture is the one that the lowest loss was computed on.
-    problem = run.problem_at(run.stages_of(wild, inputs.content, *inputs.styles)[-1], wild, inputs, "float32")
+    problem = problem_at(sized_scales(wild, inputs.content, *inputs.styles)[-1], wild, inputs, "float32")
     judged = backend("float32").objective(problem).evaluate(outcome.image).losses.total
     assert judged == pytest.approx(min(totals), rel=1e-4)
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nst_spec import recipe, run, weights
+from nst_spec import recipe, weights
 from nst_spec.errors import NstError
+from nst_spec.inputs import check_weights
 
 PUBLISHED = {
     "pytorch-blog",
@@ -136,7 +137,7 @@ def test_a_recipe_adapts_to_a_weight_set_by_its_own_data():
 def test_every_published_recipe_can_be_run_with_the_embedded_weights(name):
     published = recipe.load(name)
     adapted = recipe.adapted_to(published, "embedded")
-    run.check_weights(adapted, weights.load("embedded", offline=True))
+    check_weights(adapted, weights.load("embedded", offline=True))
     assert set(published.adapted) <= {"embedded"}
     assert recipe.adapted_to(published, published.weights) == recipe.override(published, {"adapted": {}})
     # Features of the embedded network are about as large as those of `torchvision`, a hundredth of those of `caffe`.

@@ -10,7 +10,8 @@ from nst_spec import images, recipe, run
 from nst_spec.backend import Losses
 from nst_spec.errors import NstError
 from nst_spec.images import Picture
-from nst_spec.run import Inputs
+from nst_spec.inputs import Inputs, check_weights
+from nst_spec.scales import problem_at, sized_scales
 from tests.conftest import smooth_image
 
 
@@ -128,10 +129,10 @@ def test_a_larger_picture_takes_more_scales(pixels, sides):
     chosen = recipe.override(
         recipe.load("default"), {"scales": [*scales, {"fraction": 1.0, "steps": 2}], "size.pixels": pixels}
     )
-    stages = run.stages_of(chosen, picture(1, height=40, width=40), picture(2))
-    assert [stage.content_size[0] for stage in stages] == sides
-    assert [stage.steps for stage in stages] == [5] * (len(sides) - 2) + [3, 2]
-    assert chosen.steps == sum(stage.steps for stage in stages)
+    sized = sized_scales(chosen, picture(1, height=40, width=40), picture(2))
+    assert [scale.content_size[0] for scale in sized] == sides
+    assert [scale.steps for scale in sized] == [5] * (len(sides) - 2) + [3, 2]
+    assert chosen.steps == sum(scale.steps for scale in sized)
 
 
 def test_how_much_smaller_a_scale_is_can_be_chosen():
@@ -144,10 +145,10 @@ def test_a_scale_too_small_for_the_deepest_tap_leaves_its_steps_to_the_next():
     scales = [{"fraction": 0.25, "steps": 5}, {"fraction": 0.5, "steps": 3}, {"fraction": 1.0, "steps": 2}]
     wide = picture(1, height=20, width=80)
     chosen = recipe.override(recipe.load("default"), {"scales": scales, "size.pixels": 80})
-    stages = run.stages_of(chosen, wide, picture(2))
-    assert [(stage.steps, stage.content_size) for stage in stages] == [(10, (80, 20))]
-    stages = run.stages_of(recipe.override(chosen, {"size.pixels": 128}), wide, picture(2))
-    assert [(stage.steps, stage.content_size) for stage in stages] == [(8, (64, 16)), (2, (128, 32))]
+    sized = sized_scales(chosen, wide, picture(2))
+    assert [(scale.steps, scale.content_size) for scale in sized] == [(10, (80, 20))]
+    sized = sized_scales(recipe.override(chosen, {"size.pixels": 128}), wide, picture(2))
+    assert [(scale.steps, scale.content_size) for scale in sized] == [(8, (64, 16)), (2, (128, 32))]
 
 
 @pytest.mark.parametrize("stopped", [False, True])
@@ -271,14 +272,14 @@ def test_weights_that_end_too_early_are_an_error(inputs):
     arrays = {name: array for name, array in inputs.weights.arrays.items() if name < "conv5"}
     short = type(inputs.weights)("short", arrays, None, "")
     with pytest.raises(NstError, match=r"weights short: .*relu5_1 needs conv5_1"):
-        run.check_weights(recipe.load("default"), short)
+        check_weights(recipe.load("default"), short)
 
 
 def test_an_image_too_small_for_the_deepest_tap_is_named(inputs):
     with pytest.raises(NstError, match=r"1.png.*relu5_1"):
         run.run(REFERENCE, quick(**{"size.pixels": 15}), inputs)
     with pytest.raises(NstError, match=r"^2.png: 32 x 3 px is too small"):
-        run.stages_of(quick(), inputs.content, picture(2, height=8, width=80))
+        sized_scales(quick(), inputs.content, picture(2, height=8, width=80))
 
 
 def test_work_is_counted_in_steps_times_pixels(inputs):
@@ -329,10 +330,10 @@ def test_a_margin_is_painted_and_cut_off(inputs):
     """The canvas is the content image with its reflection around it; the picture and those on the way are without."""
     plain = recipe.override(recipe.load("udacity2018"), {"size.pixels": 32, "steps": 2})
     chosen = recipe.override(plain, {"size.margin": 5})
-    [stage] = run.stages_of(chosen, inputs.content, *inputs.styles)
-    [bare] = run.stages_of(plain, inputs.content, *inputs.styles)
-    content = run.problem_at(stage, chosen, inputs, "float64").content
-    inner = run.problem_at(bare, plain, inputs, "float64").content
+    [scale] = sized_scales(chosen, inputs.content, *inputs.styles)
+    [bare] = sized_scales(plain, inputs.content, *inputs.styles)
+    content = problem_at(scale, chosen, inputs, "float64").content
+    inner = problem_at(bare, plain, inputs, "float64").content
     assert content.shape[:2] == tuple(side + 10 for side in inner.shape[:2])
     assert np.array_equal(content[5:-5, 5:-5], inner)
     assert np.array_equal(content[:5], content[9:4:-1])
