@@ -116,7 +116,7 @@ def wants_closer_look(comparison: Comparison) -> bool:
     fault does come back.
     """
     first = comparison.first
-    if first is None or comparison.profile != comparison.sides[1].dtype:
+    if first is None or any(side.precision != "fp32" for side in comparison.sides):
         return False
     loosened = first.measure.limit == TOLERANCES.limit(comparison.profile, "flipped-gradient")
     a_slope = (first.quantity == SLOPE.at and loosened) or (first.quantity == SLOPE_LENGTH.at and comparison.flips > 0)

@@ -519,6 +519,14 @@ def test_no_limit_is_looser_than_what_is_promised():
         "float64": dict.fromkeys(("output", "gram", "term", "gradient", "flipped-gradient"), 1e-11) | {"length": 1e-10},
         "float32": {"output": 2e-6, "gram": 2e-6, "term": 5e-6, "gradient": 1e-5, "flipped-gradient": 1e-2}
         | {"length": 1e-3},
+        "fast": {
+            "output": 1e-5,
+            "gram": 1e-5,
+            "term": 1e-5,
+            "gradient": 1e-4,
+            "flipped-gradient": 3e-2,
+            "length": 2e-3,
+        },
     }
     for profile, limits in promised.items():
         for quantity, limit in limits.items():

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from nst_spec import backend as backends
 from nst_spec import generator
 from nst_spec import losses as spec
+from tests.conftest import make_problem
 
 SHAPES = st.tuples(st.integers(2, 6), st.integers(2, 6), st.integers(1, 4))
 VALUES = st.floats(-100, 100, allow_subnormal=False)
@@ -98,3 +100,14 @@ def test_gram_matrices_of_bfloat16_are_summed_in_float32(backend_name):
 def test_total_variations(backend_name, form, image):
     received = differentiated(backend_name, lambda losses, x: losses.total_variation(x, form), image)
     check_same(received, spec.total_variation(image, form), scale=0)
+
+
+@pytest.mark.parametrize("form", spec.TV_FORMS)
+def test_the_total_variation_of_a_large_image_is_added_up_without_loss(backend_name, form, device, narrow_weights):
+    # XLA adds a million numbers one after the other, and what is small beside the sum is lost.
+    image = generator.uniform(1, (512, 512, 3)).astype("float32")
+    shallow = {"content.taps": "conv1_1", "style.taps": "conv1_1", "tv.form": form, "space": "unit"}
+    problem = make_problem("default", narrow_weights, image, image, dtype="float32", **shallow)
+    received = backends.load(backend_name, device=device).objective(problem).evaluate(image).losses.tv
+    expected, _ = spec.total_variation(image.astype(np.float64), form)
+    assert received == pytest.approx(expected, rel=5e-7)
