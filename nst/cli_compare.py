@@ -50,8 +50,8 @@ odd at every pooling, which shows how they round."""
 
 def painting_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the choice of what pictures are painted by, in the place of what is exact."""
-    text = "Round more where that is faster, as painting does; off if not given."
-    return with_options(command, click.option("--fast", is_flag=True, default=None, help=text), tile_option)
+    text = "Round more where that is faster, as painting does; not if not given."
+    return with_options(command, click.option("--fast/--no-fast", default=None, help=text), tile_option)
 
 
 @click.command(short_help="Record what one backend computes, for nst diff.")
@@ -91,8 +91,9 @@ def trace(
 ) -> None:
     """Record what one backend computes: every layer, Gram matrix, term and gradient of one image, then a run.
 
-    127 px and 20 steps unless --size and --steps say otherwise; the run is made twice, the second time with every
-    image moved by one unit in the last place, which shows how far rounding alone leads. `nst diff` compares records.
+    127 px, 20 steps, exact and in one piece unless --size, --steps, --fast and --tile say otherwise. The run is made
+    twice, the second time with every image moved by one unit in the last place, which shows how far rounding alone
+    leads. `nst diff` compares records.
     """
     from compare import trace as traces
     from compare.record import record
@@ -203,8 +204,8 @@ def compare(
 ) -> None:
     """Run the backends on CONTENT and STYLE, each in its own process, and compare all they compute.
 
-    127 px and 20 steps unless --size and --steps say otherwise. Exit code 0: within the tolerances; 1: out of
-    tolerance; 2: could not run.
+    127 px, 20 steps, exact and in one piece unless --size, --steps, --fast and --tile say otherwise. Exit code 0:
+    within the tolerances; 1: out of tolerance; 2: could not run.
     """
     from compare.session import Session
     from nst_spec.settings import backends as all_backends
