@@ -107,7 +107,7 @@ def measure(
         timed = [in_turn(these, runs, workload.finish, clock) for these in (pieces, transfers)]
         parts = Profile(seconds=timed[0] | timed[1])
     return Row(
-        environment=environment(backend, version),
+        environment=environment(backend, version, case.tile),
         size=case.size,
         tile=case.tile,
         multiply_adds=case.multiply_adds,

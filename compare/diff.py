@@ -119,7 +119,8 @@ def wants_closer_look(comparison: Comparison) -> bool:
     if first is None or any(side.precision != "fp32" for side in comparison.sides):
         return False
     loosened = first.measure.limit == TOLERANCES.limit(comparison.profile, "flipped-gradient")
-    a_slope = (first.quantity == SLOPE.at and loosened) or (first.quantity == SLOPE_LENGTH.at and comparison.flips > 0)
+    # Of a gradient within its limit only such a choice can leave another length.
+    a_slope = first.quantity == SLOPE_LENGTH.at or (first.quantity == SLOPE.at and loosened)
     return first.step is not None or a_slope
 
 

@@ -32,7 +32,7 @@ def length_error(received: Array, expected: Array) -> float | None:
     received, expected = received.astype(np.float64), expected.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         difference, square = float(np.sum((received - expected) * expected)), float(np.sum(expected**2))
-    return finite_or_none(over(abs(difference), square)) if square or not received.any() else None
+    return finite_or_none(over(abs(difference), square)) if expected.any() or not received.any() else None
 
 
 def over(difference: float, norm: float) -> float:

@@ -62,7 +62,8 @@ def record(
     else:
         judged = scale.on_canvas(images.fitted(image, *scale.content_size))
     judged = judged.astype(backend.dtype)
-    untiled, objective = kept.objective(problem, "off"), kept.objective(problem)
+    objective = kept.objective(problem)
+    untiled = kept.objective(problem, "off") if objective.plan.tile else objective
     passes, evaluation = untiled.passes(judged), objective.evaluate(judged)
     arrays: dict[str, Array] = {"input/content": problem.content, "image": judged}
     arrays |= dict(zip(style_arrays(len(problem.styles)), problem.styles, strict=True))
@@ -71,7 +72,7 @@ def record(
     arrays |= _judgement(evaluation, untiled.passes(problem.content).outputs)
     arrays |= _runs(backend, kept, computed, inputs, every, nudges) if runs and recipe.steps else {}
     header = Header(
-        environment=environment(backend, version).model_copy(update={"tile": objective.plan.tile}),
+        environment=environment(backend, version, objective.plan.tile),
         recipe=in_utf8(recipes.as_record(recipe)),
         **in_utf8(inputs.record()),
         pixels={name: images.sha256_of_pixels(arrays[name]) for name in given if name in arrays},
@@ -101,7 +102,6 @@ class _Keeping(_Around):
         self._made: list[tuple[Problem, tiles.Tile | None, Objective]] = []
 
     def objective(self, problem: Problem, tile: tiles.Tile | None = None) -> Objective:
-        tile = self._backend.tile if tile is None else tile
         for made, its_tile, objective in self._made:
             pairs = zip((made.content, *made.styles), (problem.content, *problem.styles), strict=True)
             same = (made.recipe, made.steps, its_tile) == (problem.recipe, problem.steps, tile)
@@ -136,14 +136,15 @@ def _blend(problem: Problem, inputs: Inputs, seed: int) -> Array:
     return np.asarray((1 - GRAIN) * both + GRAIN * grain)
 
 
-def environment(backend: Backend, version: str) -> Environment:
-    """Return what the backend's numbers come from."""
+def environment(backend: Backend, version: str, tile: int | None) -> Environment:
+    """Return what the backend's numbers come from; `version` is this package's, `tile` the side of the tiles."""
     return Environment(
         backend=backend.name,
         device=backend.device,
         dtype=backend.dtype,
         precision=backend.precision,
         fast=backend.fast,
+        tile=tile,
         versions={"python": platform.python_version(), "numpy": np.__version__} | backend.versions(),
         switches=backend.switches(),
         system=machine.system(),

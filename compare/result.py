@@ -109,9 +109,9 @@ class Trajectory(Part):
     """The runs: total losses of each side, the steps at which both have images, the final picture, the greatest ratio.
 
     `first_update` is how far the length of the first update is off, None where a side does not know it or neither is
-    finite, and where precision is low.
-    `judged` is False for a run too short to be, or in a precision whose roundings are no neighbours, or that is far
-    from its own nudged run from the beginning.
+    finite, and where the limits are not the dtype's own: a faster arithmetic rounds by more than a nudge.
+    `judged` is False there too, and for a run too short to be, or that is far from its own nudged run from the
+    beginning.
     """
 
     losses: tuple[list[float | None], list[float | None]]

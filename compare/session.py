@@ -109,8 +109,8 @@ class Session:
 
     def _launch(self, backend: str, path: Path, *more: str) -> None:
         python = self.pythons.get(backend, sys.executable)
-        # The oracle stays on the CPU, in one piece and exact, whatever the others do.
-        more = (*more, "--device", "cpu", "--tile", "off", "--no-fast") if backend == REFERENCE else more
+        # The oracle stays on the CPU and in one piece, whatever the others do.
+        more = (*more, "--device", "cpu", "--tile", "off") if backend == REFERENCE else more
         arguments = ["trace", *self.arguments, *more, "--backend", backend, "-o", str(path), "--force"]
         # What is recorded for the reader lies where he wants it, not in a folder that may be gone.
         shown = [str(path.relative_to(self.folder)) if word == str(path) else word for word in arguments]

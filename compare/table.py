@@ -128,6 +128,8 @@ def _table(comparison: Comparison, all_layers: bool) -> Table:
 def _cell(measure: Measure | None) -> Text:
     if measure is None:
         return Text("")
+    if measure.error is None:
+        return Text("none OUT", style="red")  # a row of longer words would not fit
     return Text(measure.text) if measure.ok else Text(f"{measure.text} OUT", style="red")
 
 

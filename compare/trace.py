@@ -60,15 +60,15 @@ class Part(BaseModel):
 class Environment(Part):
     """What produced the numbers; `switches` are the framework's own, as they stood.
 
-    `fast` is nst_spec.settings.Settings'; `tile` the side in pixels of the tiles in which losses and gradient of the
-    image and the run were computed, None for no tiles. What is told layer by layer is without tiles.
+    `fast` is nst_spec.settings.Settings', None where an earlier version did not say; `tile` the side in pixels of the
+    tiles, if there were any. What a trace tells layer by layer is without tiles.
     """
 
     backend: str
     device: str
     dtype: str
     precision: str
-    fast: bool = False
+    fast: bool | None = None
     tile: int | None = None
     versions: dict[str, str]
     switches: dict[str, int | bool | str]

@@ -14,7 +14,7 @@ def as_argument(path: str | Path) -> str:
 
 
 def as_typed(given: Mapping[str, Any]) -> list[str]:
-    """Return options, given by name, as they are typed; None is not given, and False but for `--no-NAME` options.
+    """Return options, given by name, as they are typed; None is not given, nor False but where a recipe may say yes.
 
     A list is one with commas, but `set` is typed once for each of its settings, which may also be a dict.
     """

@@ -259,7 +259,7 @@ class Backend(protocol.Configured):
     name = "reference"
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(dataclasses.replace(settings, precision="fp32"), ("cpu",))
+        super().__init__(dataclasses.replace(settings, precision="fp32", fast=False), ("cpu",))
         _check_untiled(self.tile)
 
     def versions(self) -> dict[str, str]:

@@ -31,7 +31,7 @@ def _wide(features: tf.Tensor) -> tf.Tensor:
 
 
 def _sum(x: tf.Tensor) -> tf.Tensor:
-    # XLA adds one number after the other, and loses what is small beside the sum: 1e-3 of it at 2048 px.
+    # XLA adds one number after the other, and loses what is small beside the sum (T15).
     return tf.cast(tf.reduce_sum(tf.cast(x, tf.float64)), x.dtype)
 
 

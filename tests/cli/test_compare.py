@@ -165,7 +165,9 @@ def test_compare_runs_every_side_in_a_process_of_its_own(nst, photo, painting, n
     assert code == 0, err
     result = Result.model_validate_json(out)
     (comparison,) = result.comparisons
-    assert [side.backend for side in comparison.sides] == [backend_name, "reference"]
+    ours, oracle = comparison.sides
+    assert [ours.backend, oracle.backend] == [backend_name, "reference"]
+    assert (ours.fast, ours.tile, ours.switches["deterministic"]) == (False, None, True)
     assert comparison.trajectory.ratio.ok
     assert result.commands[0].startswith("nst trace ")
     assert f"--backend {backend_name}" in result.commands[0]
@@ -228,6 +230,30 @@ def test_a_layer_that_is_out_is_shown_though_it_is_no_tap(nst, trace):
     assert "conv3_3 " not in out
 
 
+def test_a_gradient_that_is_too_long_is_shown_by_layer_and_by_image(nst, trace):
+    from compare import trace as traces
+
+    options = [*ORACLE, "--no-run", "--dtype", "float32"]
+    trace("a.safetensors", *options)
+    found = traces.read(Path("a.safetensors"))
+    coarse = found.header.environment.model_copy(update={"precision": "bf16"})
+    header = found.header.model_copy(update={"environment": coarse})
+    longer = {name: 1.3 * found.arrays[name] for name in ("slope/conv3_2", "gradient")}
+    traces.write(Path("b.safetensors"), traces.Trace(header, {**found.arrays, **longer}))
+    code, out, _ = nst("diff", "b.safetensors", "a.safetensors")
+    assert code == 1
+    shown = [" ".join(line.split()) for line in out.splitlines() if "OUT" in line]
+    assert shown == [
+        "conv3_2 0 3.0e-01 5e-01 3.0e-01 OUT",
+        "length of the gradient by the image: 3.0e-01, limit 2e-01 OUT",
+    ]
+    assert "first difference: length of the gradient by conv3_2: 3.0e-01, limit 2e-01" in out
+
+
+def test_a_second_look_is_told_of(trace):
+    assert "reference: default (1 of 1), a second look" in trace("a.safetensors", *ORACLE, "--no-run", "--closer")[2]
+
+
 def test_a_trace_has_the_images_and_maps_that_are_asked_for(nst, trace):
     from compare import trace as traces
 
@@ -241,7 +267,7 @@ def test_a_trace_has_the_images_and_maps_that_are_asked_for(nst, trace):
 def test_help_says_what_size_and_steps_are_taken(command, nst):
     size, steps = (DEFAULTS[key] for key in ("size.pixels", "steps"))
     assert (size, steps) == (127, 20)
-    assert f"{size} px and {steps} steps unless" in " ".join(nst(command, "--help")[1].split())
+    assert f"{size} px, {steps} steps, exact and in one piece unless" in " ".join(nst(command, "--help")[1].split())
 
 
 def test_an_image_that_is_stretched_is_told_of(trace):

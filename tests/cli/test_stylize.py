@@ -308,12 +308,12 @@ def test_a_rerun_keeps_what_was_asked_for_over_what_the_recipe_adapts(nst, photo
     [
         ({}, 0, ""),
         ({"precision": None, "fast": None}, 0, ""),
-        ({"device": "mps"}, 2, "device for reference on this machine: received 'mps'"),
+        ({"device": "mps"}, 2, "on this machine: received 'mps'"),
     ],
     ids=["as recorded", "from before precisions", "on another device"],
 )
-def test_a_rerun_computes_as_the_record_says(nst, photo, painting, quick, changed, code, message):
-    nst(photo, painting, "-o", "out.png", "--backend", "reference", "--dtype", "float64", *quick)
+def test_a_rerun_computes_as_the_record_says(nst, photo, painting, quick, framework, changed, code, message):
+    nst(photo, painting, "-o", "out.png", "--backend", framework, "--dtype", "float64", *quick)
     record = images.read_record("out.png")
     machine = record["backend"] | changed
     record["backend"] = {key: value for key, value in machine.items() if value is not None}
@@ -755,12 +755,14 @@ def test_a_name_is_no_want_of_memory(nst, photo, painting, monkeypatch):
         (["--fast", "--deterministic"], {"fast": True, "deterministic": True}),
     ],
 )
-def test_a_picture_may_be_computed_as_exactly_as_it_is_judged(options, asked, nst, photo, painting, quick, monkeypatch):
+def test_a_picture_may_be_computed_as_exactly_as_it_is_judged(
+    options, asked, nst, photo, painting, quick, framework, monkeypatch
+):
     given, prepare = {}, api.prepare
     monkeypatch.setattr(
         api, "prepare", lambda *inputs, **keywords: given.update(keywords) or prepare(*inputs, **keywords)
     )
-    assert nst(photo, painting, "-o", "out.png", *quick, "--backend", "reference", *options)[0] == 0
+    assert nst(photo, painting, "-o", "out.png", *quick, "--backend", framework, *options)[0] == 0
     assert {name: given.get(name) for name in asked} == asked
     assert json.loads(nst("info", "out.png", "--json")[1])["backend"]["fast"] is asked["fast"]
 

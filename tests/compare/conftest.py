@@ -38,6 +38,12 @@ def changed(trace, change, *names):
     return dataclasses.replace(trace, arrays={**trace.arrays, **{name: change(trace.arrays[name]) for name in names}})
 
 
+def at(trace, **environment):
+    """A copy of the trace, recorded in another environment."""
+    other = trace.header.environment.model_copy(update=environment)
+    return dataclasses.replace(trace, header=trace.header.model_copy(update={"environment": other}))
+
+
 def by(factor):
     return lambda array: array * factor
 

@@ -17,13 +17,7 @@ from compare.trace import SAMPLES, positions
 from nst_spec import backend as backends
 from nst_spec import recipe
 from nst_spec.errors import NstError
-from tests.compare.conftest import by, changed, lengthened
-
-
-def at(trace, **environment):
-    """A copy of the trace, recorded in another environment."""
-    changed = trace.header.environment.model_copy(update=environment)
-    return dataclasses.replace(trace, header=trace.header.model_copy(update={"environment": changed}))
+from tests.compare.conftest import at, by, changed, lengthened
 
 
 def test_a_trace_agrees_with_itself_exactly(trace):
@@ -297,6 +291,23 @@ def test_a_flipped_choice_wants_a_closer_look_where_roundings_are_neighbours(pre
     assert not found.ok
     assert found.flips == 2
     assert wants_closer_look(found) is closer
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "profile"),
+    [
+        ({}, {}, "float32"),
+        ({"fast": True}, {}, "fast"),
+        ({}, {"fast": True}, "fast"),
+        ({"fast": None, "tile": 64}, {"fast": False}, "float32"),
+        ({"fast": True, "precision": "tf32"}, {"fast": True}, "tf32"),
+        ({"precision": "tf32"}, {"precision": "bf16"}, "bf16"),
+        ({"fast": True, "dtype": "float64"}, {"dtype": "float64"}, "float64"),
+    ],
+)
+def test_the_limits_are_those_of_the_side_that_rounds_the_most(one, other, profile, traced):
+    trace = traced(dtype="float32", runs=False)
+    assert diff(at(trace, **one), at(trace, **other)).profile == profile
 
 
 def test_choices_of_maximum_pooling_are_counted_by_window(traced):

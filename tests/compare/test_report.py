@@ -20,7 +20,7 @@ from nst_spec import images, recipe
 from nst_spec.errors import NstError
 from nst_spec.images import Picture
 from nst_spec.inputs import Inputs
-from tests.compare.conftest import by, changed, lengthened
+from tests.compare.conftest import at, by, changed, lengthened
 from tests.conftest import smooth_image
 
 pytest.importorskip("jinja2")
@@ -167,6 +167,21 @@ def test_every_layer_has_its_numbers(failed, faulty, trace):
         assert cells[7] == number(layer.slope_length)
     assert rows["relu1_1"][8] == "0 of 7168"
     assert rows["relu2_1first difference"][2] == "✗ 2.5e-01"
+
+
+def test_a_gradient_of_another_length_is_marked(page, trace):
+    coarse = at(trace, precision="bf16", fast=True, tile=64)
+    longer = [changed(coarse, by(1.3), name) for name in ("slope/conv2_1", "gradient")]
+    by_layer, by_image = (page((faulty, coarse)) for faulty in longer)
+    assert by_layer.rows("layer")["conv2_1first difference"][7] == "✗ 3.0e-01"
+    assert by_layer.rows("quantity")["length of the gradient by the image"] == ["0", "2e-01"]
+    marked = "length of the gradient by the imagefirst difference"
+    assert by_image.rows("quantity")[marked] == ["✗ 3.0e-01", "2e-01"]
+    assert "The limit of a gradient is 5e-01. Rounding alone" in by_image.words()
+    assert "is 1e-12, or 1e-11 where a later layer" in page((trace, trace)).words()
+    shown = page((coarse, trace)).rows("setting")
+    assert shown["fast"][:2] == ["on", "off"]
+    assert shown["tiles of px"][:2] == ["64", "–"]
 
 
 def number(measure):

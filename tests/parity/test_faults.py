@@ -51,6 +51,7 @@ class Fault:
     settings: dict = dataclasses.field(default_factory=dict)
     images: tuple = SMOOTH
     dtype: str = "float32"
+    precision: str = "fp32"
     steps: int = 0
     tile: int | str = "off"
 
@@ -203,6 +204,38 @@ def epsilon_under_the_root(monkeypatch, package):
     monkeypatch.setattr(rule, "update", faulty)
 
 
+def too_long(monkeypatch, package):
+    """The way back through a pooling gives more than it should, and the way forward what it should."""
+    network = importlib.import_module(f"{package}.network")
+    original = network._pooling_layer
+    if package == "nst_torch":
+        import torch
+
+        class Longer(torch.nn.Module):
+            def __init__(self, layer):
+                super().__init__()
+                self.layer = layer
+
+            def forward(self, x):
+                y = self.layer(x)
+                return y + 0.3 * (y - y.detach())
+
+        monkeypatch.setattr(network, "_pooling_layer", lambda pooling: Longer(original(pooling)))
+    else:
+        import tensorflow as tf
+
+        def faulty(pooling, **settings):
+            layer = original(pooling, **settings)
+
+            def longer(x):
+                y = layer(x)
+                return y if hasattr(x, "_keras_history") else y + 0.3 * (y - tf.stop_gradient(y))
+
+            return longer
+
+        monkeypatch.setattr(network, "_pooling_layer", faulty)
+
+
 def narrow_margin(monkeypatch, package):
     """Tiles are computed from a crop that is narrower than what their features depend on."""
     original = tiles.margin
@@ -309,6 +342,9 @@ FAULTS = {
         "gatys2016", "content term of", "relu4_2", "form were 'sum'", change=as_if(content__term="sum")
     ),
     "form of the total variation": Fault("default", "total", "tv", "form 'l1'", change=as_if(tv__form="l1")),
+    "a gradient that is too long, in bfloat16": Fault(
+        "gatys2016", "length of the gradient by", "relu4_4", "through pool4", plant=too_long, precision="bf16"
+    ),
     "margin of the tiles": Fault(
         "gatys2016", "target Gram matrix of", "relu1_1", "no multiple", plant=narrow_margin, tile=16, settings=SHALLOW
     ),
@@ -338,7 +374,8 @@ def coarse(weight_set):
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_planted_fault_is_caught_and_named(name, device, backend_name, narrow_weights, monkeypatch):
     fault = FAULTS[name]
-    backend = functools.partial(backends.load, backend_name, device=device, dtype=fault.dtype, tile=fault.tile)
+    settings = {"dtype": fault.dtype, "precision": fault.precision, "tile": fault.tile}
+    backend = functools.partial(backends.load, backend_name, device=device, **settings)
     weight_set = coarse(narrow_weights) if fault.images is FLAT else narrow_weights
     reference = backends.load("reference", dtype=fault.dtype)
     oracle = traced(fault, reference, weight_set)
