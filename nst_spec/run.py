@@ -1,7 +1,7 @@
 """A run: from two pictures and a recipe, scale by scale and step by step, to an image. The same for every backend."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -93,7 +93,7 @@ def run(
 
     `on_step` sees every step; if it returns True, the run ends after that step. `disturb` is given the steps
     done and the image in the run's precision, before the first step of a scale and after every step, and returns the
-    image to go on with. `say` and `warn` receive messages about memory and tiles.
+    image to go on with. `say` and `warn` receive messages about memory and tiles, and `warn` where L-BFGS stands still.
 
     Raises NstError when an image is too small or memory too short for the first step, naming the image or what needs
     less, and NoPictureError when the very first loss is not finite, naming the term.
@@ -106,6 +106,7 @@ def run(
     steps = sum(scale.steps for scale in scales)
     work = sum(scale.steps * math.prod(scale.canvas_size) for scale in scales)
     work_done = 0
+    stands_still = False
     for number, scale in enumerate(scales, start=1):
         problem = problem_at(scale, recipe, inputs, backend.dtype)
         if image is None:
@@ -125,6 +126,12 @@ def run(
             for losses in descend(descent, recipe, scale.steps):
                 history.append(losses)
                 step = len(history)
+                if not stands_still and _changed_nothing(history, recipe):
+                    stands_still = True
+                    warn(
+                        f"step {step - 1} changed nothing: to L-BFGS a gradient or a step below its tolerances is the "
+                        "end; where it is not, larger weights of the losses (--alpha, --beta) help"
+                    )
                 work_done += math.prod(scale.canvas_size)
                 at = (step, steps, number, len(scales), *scale.content_size)
                 # Nothing here may keep what holds on to the descent.
@@ -161,6 +168,12 @@ def run(
     # A run that stopped at a coarse scale still gives a picture of the size that was asked for.
     image = clamped(_coloured(carried(image, recipe, inputs, scales[-1]), recipe, inputs), recipe)
     return Outcome(image.astype(backend.dtype), tuple(history), stopped, used)
+
+
+def _changed_nothing(history: Sequence[Losses], recipe: Recipe) -> bool:
+    """Return whether L-BFGS left the image as it was, though there is something to gain."""
+    of_lbfgs = recipe.optimizer.kind == "lbfgs"
+    return of_lbfgs and len(history) > 1 and history[-1] == history[-2] and history[-1].total > 0
 
 
 def _coloured(image: Image, recipe: Recipe, inputs: Inputs) -> Image:

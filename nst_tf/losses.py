@@ -13,11 +13,21 @@ def gram(features: tf.Tensor, divisor: float) -> tf.Tensor:
     flat = tf.reshape(features, (-1, features.shape[-1]))
     # Of F^T F the gradient F (S + S^T) takes one product, where the tape's own takes two.
     product = with_gradient(
-        lambda flat: tf.matmul(_wide(flat), _wide(flat), transpose_a=True),
+        _gram_product,
         lambda _, slope: tf.matmul(flat, tf.cast(slope + tf.transpose(slope), flat.dtype)),
         flat,
     )
     return product / divisor
+
+
+FEW_CHANNELS = 4
+"""With fewer of them TensorFlow's product is that of long vectors, which loses digits (T15)."""
+
+
+def _gram_product(flat: tf.Tensor) -> tf.Tensor:
+    factor = _wide(flat)
+    exact = factor if flat.shape[-1] >= FEW_CHANNELS else tf.cast(factor, tf.float64)
+    return tf.cast(tf.matmul(exact, exact, transpose_a=True), factor.dtype)
 
 
 def squared_error(values: tf.Tensor, target: tf.Tensor, factor: float) -> tf.Tensor:
@@ -31,8 +41,10 @@ def _wide(features: tf.Tensor) -> tf.Tensor:
 
 
 def _sum(x: tf.Tensor) -> tf.Tensor:
-    # XLA adds one number after the other, and loses what is small beside the sum (T15).
-    return tf.cast(tf.reduce_sum(tf.cast(x, tf.float64)), x.dtype)
+    # XLA adds one number after the other, and loses what is small beside the sum (T15): row by row there are few, and
+    # where the rows' sums are of another type it does not make one sum of both again.
+    rows = tf.reduce_sum(x, axis=[2, 3])
+    return tf.cast(tf.reduce_sum(tf.cast(rows, tf.float64)), x.dtype)
 
 
 def _differences(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -51,7 +63,7 @@ def _tv_l1(x: tf.Tensor) -> tf.Tensor:
 
 def _tv_mean_squared(x: tf.Tensor) -> tf.Tensor:
     dy, dx = _differences(x)
-    return (_sum(tf.square(dy)) + _sum(tf.square(dx))) / tf.cast(tf.size(x), x.dtype)
+    return (_sum(tf.square(dy)) + _sum(tf.square(dx))) / x.shape.num_elements()
 
 
 def _tv_mean_squared_colour(x: tf.Tensor) -> tf.Tensor:

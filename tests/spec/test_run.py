@@ -49,6 +49,16 @@ def test_the_best_image_is_the_one_that_the_lowest_loss_was_computed_on(guard):
     assert (descent.saved, descent.position) == (1, 4)
 
 
+@pytest.mark.parametrize("factor", [1.0, 1e-9])
+def test_l_bfgs_says_once_that_it_stands_still(inputs, factor):
+    warnings = []
+    chosen = recipe.override(quick(), {"alpha": factor, "beta": 100 * factor, "tv.weight": 8 * factor})
+    outcome = run.run(backends.load("reference"), chosen, inputs, warn=warnings.append)
+    moved = len({losses.total for losses in outcome.losses})
+    assert (moved > 1) == (factor == 1.0)
+    assert [warning.partition(":")[0] for warning in warnings] == ([] if moved > 1 else ["step 1 changed nothing"])
+
+
 @pytest.mark.parametrize("result", ["best", "last"])
 def test_an_explosion_restores_the_best_image_and_clears_the_history(result):
     descent = descend([5.0, 3.0, 4.0, 31.0, 2.0], guard=True, result=result)

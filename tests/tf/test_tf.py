@@ -16,13 +16,13 @@ from tensorflow.python.framework import config as determinism  # noqa: E402
 import nst  # noqa: E402
 import nst_tf  # noqa: E402
 from nst_spec import backend as backends  # noqa: E402
-from nst_spec import cpu, recipe, reference, vgg19, weights  # noqa: E402
+from nst_spec import cpu, generator, recipe, reference, vgg19, weights  # noqa: E402
 from nst_spec import losses as spec_losses  # noqa: E402
 from nst_spec import winograd as spec  # noqa: E402
 from nst_spec.errors import NstError  # noqa: E402
 from nst_spec.frugal import FrugalDescent  # noqa: E402
 from nst_spec.recipe import Pooling  # noqa: E402
-from nst_tf import backend, memory, network, optimizers, winograd  # noqa: E402
+from nst_tf import backend, losses, memory, network, optimizers, winograd  # noqa: E402
 from tests.conftest import make_problem, quartic_gradient, relative, smooth_image  # noqa: E402
 
 
@@ -580,3 +580,20 @@ def test_a_step_whose_clamp_does_not_fit_is_not_taken_twice(monkeypatch):
     descents[1].update()
     assert len(calls) == 2
     np.testing.assert_array_equal(descents[1].image(), descents[0].image())
+
+
+@pytest.mark.parametrize("form", ["mean-squared", "mean-squared-colour"])
+def test_an_image_of_more_numbers_than_32_bits_can_count_is_counted(form):
+    side = 26760  # 8.6 GB, of which a graph knows the shape alone
+    traced = tf.function(lambda x: losses.total_variation(x, form), autograph=False)
+    graph = traced.get_concrete_function(tf.TensorSpec((1, side, side, 3))).graph.as_graph_def()
+    constants = [tf.make_ndarray(node.attr["value"].tensor) for node in graph.node if node.op == "Const"]
+    assert pytest.approx(3 * side**2, rel=1e-6) in [float(c) for c in constants if c.ndim == 0]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_gram_matrices_of_few_channels_lose_no_digits(channels):
+    features = generator.uniform(1, (1024, 1024, channels)).astype("float32")
+    for compiled in (False, True):
+        gram = tf.function(lambda x: losses.gram(x, 2.0), jit_compile=compiled, autograph=False)(features[None])
+        assert relative(gram, spec_losses.gram(features.astype(np.float64), 2.0)) <= 1e-7
