@@ -3,6 +3,7 @@
 x is the optimised variable, g the gradient of the total loss, t the number of the step, from 1.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -122,7 +123,7 @@ class LBFGS:
         curvature = float(change @ step)
         if curvature > CURVATURE_FLOOR:
             self.pairs = [*self.pairs, (step, change, 1.0 / curvature)][-self.settings.history :]
-            self.scale = self.settings.scaling * curvature / float(change @ change)
+            self.scale = self.settings.scaling * curvature / _square(change)
 
     def _direction(self, g: Array) -> Array:
         q = -g
@@ -140,6 +141,15 @@ class LBFGS:
     def _sum(q: Array, vector: Array, factor: float) -> Array:
         """Return q + factor * vector; q is not needed any more."""
         return q + factor * vector
+
+
+def _square(vector: Array) -> float:
+    """Return the sum of a vector's squares, also where a framework's own is more than float32 holds."""
+    square = float(vector @ vector)
+    if not math.isinf(square):
+        return square
+    unit = float(abs(vector).max())
+    return _square(vector / unit) * unit**2 if math.isfinite(unit) else square
 
 
 @dataclass(frozen=True)
@@ -222,6 +232,14 @@ class CompactLBFGS:
         self.y_y[last, : last + 1] = self.y_y[: last + 1, last] = y_y
         self.scale = self.settings.scaling * float(s_y[last] / y_y[last])
         return row, columns
+
+
+def overflows(norms: Array, products: Array) -> bool:
+    """Return whether what CompactLBFGS.step takes is more than a framework's numbers hold, though the gradient is not.
+
+    Products of what is divided by a number, and multiplied by it then in float64, are not.
+    """
+    return bool(np.isfinite(norms[0]) and not (np.isfinite(norms).all() and np.isfinite(products).all()))
 
 
 class SGD:

@@ -1,5 +1,6 @@
 """The spec's update rules, which Keras has only in part. Each updates `variable` in place from a gradient."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -7,7 +8,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from nst_spec import recipe as recipes
-from nst_spec.optimizers import CompactLBFGS, adam_epsilon, sgd_rate
+from nst_spec.optimizers import CompactLBFGS, adam_epsilon, overflows, sgd_rate
 
 BLOCK, BLOCK_BYTES = 5, 2**27
 """Pairs of L-BFGS in one array, and its bytes, at most: a few large products take less time than many small ones, but
@@ -88,12 +89,23 @@ class LBFGS:
 
     def _read(self, g: tf.Tensor, latest: tf.Tensor | None) -> tuple[NDArray, NDArray]:
         """Return the gradient's norms and the products, as the spec's wants them."""
+        changes = () if latest is None else (latest[1],)
+        norms, products = self._products(g, changes, latest)
+        if overflows(norms, products):
+            unit = max(float(tf.reduce_max(tf.abs(vector))) for vector in (g, *changes))
+            norms, products = self._products(g / unit, [change / unit for change in changes], latest)
+            return norms * (unit, unit, unit**2), products * unit
+        return norms, products
+
+    def _products(
+        self, g: tf.Tensor, changes: Sequence[tf.Tensor], latest: tf.Tensor | None
+    ) -> tuple[NDArray, NDArray]:
         magnitudes = tf.abs(g)
         norms = tf.reduce_max(magnitudes), tf.reduce_sum(magnitudes), tf.reduce_sum(g * g)
         numbers = [tf.stack(norms)]
         if latest is not None:
             # As columns: of two long rows with two others, a product takes a CPU three times as long.
-            vectors = tf.stack([g, latest[1]], axis=1)
+            vectors = tf.stack([g, *changes], axis=1)
             numbers += [tf.reshape(tf.matmul(pairs, vectors), [-1]) for pairs in (*self.blocks, latest)]
         read = tf.concat(numbers, axis=0).numpy().astype(np.float64)
         return read[:3], read[3:].reshape(-1, 2, 2).transpose(2, 0, 1)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nst_spec import optimizers
 from nst_spec import recipe as recipes
-from nst_spec.optimizers import CompactLBFGS, adam_epsilon, sgd_rate
+from nst_spec.optimizers import CompactLBFGS, adam_epsilon, overflows, sgd_rate
 
 BLOCK = 10
 """Pairs of L-BFGS that memory of a GPU is taken for at a time."""
@@ -117,8 +117,17 @@ class _CompactLBFGS:
 
     def _read(self, g: Tensor, latest: Tensor) -> tuple[NDArray, NDArray]:
         """Return the gradient's norms and the products, as the spec's wants them."""
+        changes = latest[1:]
+        norms, products = self._products(g, changes, latest)
+        if overflows(norms, products):
+            unit = max(float(vector.abs().max()) for vector in (g, *changes))
+            norms, products = self._products(g / unit, changes / unit, latest)
+            return norms * (unit, unit, unit**2), products * unit
+        return norms, products
+
+    def _products(self, g: Tensor, changes: Tensor, latest: Tensor) -> tuple[NDArray, NDArray]:
         norms = torch.stack([torch.linalg.vector_norm(g, math.inf), torch.linalg.vector_norm(g, 1), g @ g])
-        products = [pairs @ vector for vector in (g, *latest[1:]) for pairs in (*self._pairs(), latest)]
+        products = [pairs @ vector for vector in (g, *changes) for pairs in (*self._pairs(), latest)]
         read = torch.cat([norms, *products]).cpu().double().numpy()
         return read[:3], read[3:].reshape(2, -1, 2)
 

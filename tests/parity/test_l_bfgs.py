@@ -102,3 +102,15 @@ def test_a_first_step_too_short_for_float32_is_followed_by_longer_ones(backend_n
         assert far[0] == 10, "the first step would show"
         assert max(far) <= 10, type(update).__name__
         assert far[-1] < 1e-3, type(update).__name__
+
+
+@pytest.mark.parametrize("size", [1.0, 1e22])
+def test_gradients_whose_squares_float32_cannot_hold(size, backend_name):
+    settings, start = recipe.LBFGS(history=5), np.linspace(-1, 2, 12)
+    for update, variable, tensor in rules(backend_name, start.astype(np.float32), settings):
+        oracle, x = spec.LBFGS(settings), start
+        for _ in range(12):
+            x = oracle.update(x, size * quartic_gradient(x))
+            gradient = size * quartic_gradient(variable.numpy().astype(np.float64))
+            update.update(tensor(gradient.astype(np.float32)))
+            np.testing.assert_allclose(variable.numpy(), x, atol=1e-4, err_msg=type(update).__name__)
