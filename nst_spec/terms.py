@@ -4,7 +4,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import numpy as np
+
 from nst_spec.backend import Image, Problem
+from nst_spec.errors import NstError
 from nst_spec.losses import blended, content_factor, gram_divisor, style_factor
 from nst_spec.recipe import Recipe
 
@@ -45,6 +48,7 @@ def content_targets(
     for tap, weight in problem.recipe.content.taps.items():
         features, energy = found[tap]
         factor = content_factor(problem.recipe.content.term, problem.shape(tap, problem.content), energy)
+        _check_held(factor, energy, f"content term at {tap}", problem)
         targets[tap] = ContentTarget(features, weight * factor)
     return targets
 
@@ -59,9 +63,22 @@ def style_targets(
     for tap, weight in problem.recipe.style.taps.items():
         shape = problem.shape(tap, problem.content)
         target = blended([of_image[tap] for of_image in grams], shares)
-        factor = style_factor(problem.recipe.style.term, shape, energy(target))
+        its_energy = energy(target)
+        factor = style_factor(problem.recipe.style.term, shape, its_energy)
+        _check_held(factor, its_energy, f"style term at {tap}", problem)
         targets[tap] = StyleTarget(target, divisors[tap], weight * factor)
     return targets
+
+
+def _check_held(factor: float, energy: float, term: str, problem: Problem) -> None:
+    """Raise NstError where a term's factor is no number that the run can hold, and the term would silently be 0."""
+    numbers = np.finfo(problem.content.dtype)
+    has_none_to_match = factor == energy == 0.0
+    if not (has_none_to_match or float(numbers.tiny) <= factor <= float(numbers.max)):
+        raise NstError(
+            f"{term}: its factor is {factor:.0e}, its target's sum of squares {energy:.0e}, which {numbers.dtype} does "
+            "not hold; use --dtype float64, or another form of the term or divisor of the Gram matrix"
+        )
 
 
 def coefficients(recipe: Recipe) -> list[float]:

@@ -84,7 +84,9 @@ class Objective:
     def _set_targets(self, problem: protocol.Problem) -> None:
         self.content_targets = terms.content_targets(problem, self.content_features(self.variable(problem.content)))
         grams = [self.grams(self.variable(style), terms.gram_divisors(problem, style)) for style in problem.styles]
-        self.style_targets = terms.style_targets(problem, grams, lambda gram: float(tf.reduce_sum(tf.square(gram))))
+        self.style_targets = terms.style_targets(
+            problem, grams, lambda gram: float(np.square(gram, dtype=np.float64).sum())
+        )
 
     def content_features(self, image: tf.Tensor) -> dict[str, tuple[tf.Tensor | tuple[tf.Tensor, ...], float]]:
         """Return the variable's features at the content taps, each with its energy, the sum of its squares."""

@@ -1,5 +1,7 @@
 """Every loss of both backends and its gradient, on what hypothesis thinks of, against the formula of the spec."""
 
+import dataclasses
+import functools
 import importlib
 
 import numpy as np
@@ -11,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 from nst_spec import backend as backends
 from nst_spec import generator
 from nst_spec import losses as spec
+from nst_spec.errors import NstError
 from tests.conftest import make_problem
 
 SHAPES = st.tuples(st.integers(2, 6), st.integers(2, 6), st.integers(1, 4))
@@ -111,3 +114,21 @@ def test_the_total_variation_of_a_large_image_is_added_up_without_loss(backend_n
     received = backends.load(backend_name, device=device).objective(problem).evaluate(image).losses.tv
     expected, _ = spec.total_variation(image.astype(np.float64), form)
     assert received == pytest.approx(expected, rel=5e-7)
+
+
+@pytest.mark.parametrize(("size", "gram"), [(1e6, "none"), (1e-14, "positions")])
+def test_a_term_whose_factor_the_run_cannot_hold_does_not_silently_vanish(
+    size, gram, backend_name, device, narrow_weights
+):
+    arrays = narrow_weights.arrays
+    scaled = {"conv1_1.weight": size * arrays["conv1_1.weight"], "conv1_1.bias": 0 * arrays["conv1_1.bias"]}
+    wild = dataclasses.replace(narrow_weights, arrays={**arrays, **scaled})
+    image = generator.uniform(1, (24, 32, 3))
+    shallow = {"content.taps": {}, "style.taps": "relu1_1", "style.gram": gram, "style.term": "energy"}
+    double, single = (
+        make_problem("default", wild, image, image[:, ::-1], dtype=dtype, **shallow) for dtype in ("float64", "float32")
+    )
+    load = functools.partial(backends.load, backend_name, device=device)
+    assert load(dtype="float64").objective(double).evaluate(image).losses.style > 0
+    with pytest.raises(NstError, match=r"style term at relu1_1: its factor is .*which float32 does not hold; use"):
+        load().objective(single)
