@@ -93,7 +93,7 @@ def run(
 
     `on_step` sees every step; if it returns True, the run ends after that step. `disturb` is given the steps
     done and the image in the run's precision, before the first step of a scale and after every step, and returns the
-    image to go on with. `say` and `warn` receive messages about memory and tiles, and `warn` where L-BFGS stands still.
+    image to go on with. `say` and `warn` receive messages about memory and tiles, and `warn` where it stands still.
 
     Raises NstError when an image is too small or memory too short for the first step, naming the image or what needs
     less, and NoPictureError when the very first loss is not finite, naming the term.
@@ -126,11 +126,11 @@ def run(
             for losses in descend(descent, recipe, scale.steps):
                 history.append(losses)
                 step = len(history)
-                if not stands_still and _changed_nothing(history, recipe):
+                if not stands_still and _changed_nothing(history):
                     stands_still = True
                     warn(
-                        f"step {step - 1} changed nothing: to L-BFGS a gradient or a step below its tolerances is the "
-                        "end; where it is not, larger weights of the losses (--alpha, --beta) help"
+                        f"step {step - 1} changed nothing: to {recipe.optimizer.kind} so small a gradient is the end; "
+                        "where it is not, other weights of the losses (--alpha, --beta) help"
                     )
                 work_done += math.prod(scale.canvas_size)
                 at = (step, steps, number, len(scales), *scale.content_size)
@@ -170,10 +170,9 @@ def run(
     return Outcome(image.astype(backend.dtype), tuple(history), stopped, used)
 
 
-def _changed_nothing(history: Sequence[Losses], recipe: Recipe) -> bool:
-    """Return whether L-BFGS left the image as it was, though there is something to gain."""
-    of_lbfgs = recipe.optimizer.kind == "lbfgs"
-    return of_lbfgs and len(history) > 1 and history[-1] == history[-2] and history[-1].total > 0
+def _changed_nothing(history: Sequence[Losses]) -> bool:
+    """Return whether the last but one step left the image as it was, though there is something to gain."""
+    return len(history) > 1 and history[-1] == history[-2] and history[-1].total > 0
 
 
 def _coloured(image: Image, recipe: Recipe, inputs: Inputs) -> Image:

@@ -49,14 +49,15 @@ def test_the_best_image_is_the_one_that_the_lowest_loss_was_computed_on(guard):
     assert (descent.saved, descent.position) == (1, 4)
 
 
-@pytest.mark.parametrize("factor", [1.0, 1e-9])
-def test_l_bfgs_says_once_that_it_stands_still(inputs, factor):
-    warnings = []
-    chosen = recipe.override(quick(), {"alpha": factor, "beta": 100 * factor, "tv.weight": 8 * factor})
-    outcome = run.run(backends.load("reference"), chosen, inputs, warn=warnings.append)
-    moved = len({losses.total for losses in outcome.losses})
-    assert (moved > 1) == (factor == 1.0)
-    assert [warning.partition(":")[0] for warning in warnings] == ([] if moved > 1 else ["step 1 changed nothing"])
+@pytest.mark.parametrize(("optimizer", "still"), [("lbfgs", 1e-9), ("adam", 1e-200)])
+def test_a_run_that_stands_still_says_so_once(inputs, optimizer, still):
+    for factor, said in ((1.0, []), (still, ["step 1 changed nothing"])):
+        warnings = []
+        weights = {"alpha": factor, "beta": 100 * factor, "tv.weight": 8 * factor}
+        chosen = recipe.override(quick(), {"optimizer.kind": optimizer, **weights})
+        outcome = run.run(backends.load("reference"), chosen, inputs, warn=warnings.append)
+        assert (len({losses.total for losses in outcome.losses}) == 1) == bool(said)
+        assert [warning.partition(":")[0] for warning in warnings] == said
 
 
 @pytest.mark.parametrize("result", ["best", "last"])
