@@ -21,7 +21,6 @@ from nst_spec import weights as weight_sets
 from nst_spec.backend import Evaluation
 from nst_spec.errors import NstError, not_accepted
 from nst_spec.inputs import Inputs, check_weights
-from nst_spec.memory import Plan
 from nst_spec.messages import Say, to_stderr
 from nst_spec.recipe import Recipe
 from nst_spec.run import OnStep, Progress
@@ -254,7 +253,7 @@ def paint(prepared: Prepared, on_step: OnStep | None = None) -> Result:
     record = prepared.record() | {
         "width": width,
         "height": height,
-        **_as_computed(outcome.plan),
+        **_as_computed(outcome),
         "steps": len(outcome.losses),
         "stopped": outcome.stopped,
         "losses": [losses.as_record() for losses in outcome.losses],
@@ -262,9 +261,11 @@ def paint(prepared: Prepared, on_step: OnStep | None = None) -> Result:
     return Result(outcome.image, outcome.losses, record, outcome.stopped)
 
 
-def _as_computed(plan: Plan) -> dict[str, Any]:
-    """Return what a record says of tiles, and of a history of L-BFGS that memory has cut down."""
-    return {"tile": plan.tile} | ({} if plan.history is None else {"history": plan.history})
+def _as_computed(outcome: run.Outcome) -> dict[str, Any]:
+    """Return what a record says of tiles, all of them where there were several, and of a history that memory cut."""
+    tiles = {"tiles": list(outcome.tiles)} if len(outcome.tiles) > 1 else {}
+    history = {} if outcome.plan.history is None else {"history": outcome.plan.history}
+    return {"tile": outcome.plan.tile} | tiles | history
 
 
 def evaluate(

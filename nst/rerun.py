@@ -55,6 +55,7 @@ class Record(BaseModel):
     inputs: Inputs
     steps: int
     tile: int | None = None
+    tiles: list[int | None] = []
     history: int | None = None
     stopped: str | None = None
     bits: Literal[8, 16] = DEFAULT_BITS
@@ -100,7 +101,12 @@ def prepare_again(
         settings["init.file"] = _find(picture, "start", inputs.start, start)
     if size is not None:
         settings["size.pixels"] = size
-        record = record.model_copy(update={"tile": None, "history": None})
+        record = record.model_copy(update={"tile": None, "tiles": [], "history": None})
+    if record.tiles and "tile" not in options:
+        in_turn = ", ".join("none" if side is None else f"{side} px" for side in record.tiles)
+        options["warn"](
+            f"{picture.name}: computed in several tiles in turn ({in_turn}), here in the last alone; details may differ"
+        )
     as_computed = record.backend.arithmetic | ({} if record.tile is None else {"tile": record.tile})
     if record.history is not None:
         settings["optimizer.history"] = record.history

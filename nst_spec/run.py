@@ -70,13 +70,15 @@ class DivergedError(Exception):
 class Outcome:
     """What a run gave: the image (H, W, 3), the losses of every step, and why it stopped early, if it did.
 
-    `plan` is how the last scale that had steps was computed: its tiles, and what was left of L-BFGS's history.
+    `plan` is how the last scale that had steps was computed: its tiles, and what was left of L-BFGS's history; `tiles`
+    are the sides of all tiles in turn, in pixels, None for no tiles.
     """
 
     image: Image
     losses: tuple[Losses, ...]
     stopped: str | None
     plan: Plan
+    tiles: tuple[int | None, ...]
 
 
 def run(
@@ -102,6 +104,7 @@ def run(
     image: Image | None = None
     stopped = None
     used = Plan()
+    tiles: list[int | None] = []
     scales = sized_scales(recipe, inputs.content, *inputs.styles)
     steps = sum(scale.steps for scale in scales)
     work = sum(scale.steps * math.prod(scale.canvas_size) for scale in scales)
@@ -126,6 +129,8 @@ def run(
             for losses in descend(descent, recipe, scale.steps):
                 history.append(losses)
                 step = len(history)
+                if not tiles or descent.plan.tile != tiles[-1]:
+                    tiles.append(descent.plan.tile)
                 if not stands_still and _changed_nothing(history):
                     stands_still = True
                     warn(
@@ -167,7 +172,7 @@ def run(
     assert image is not None
     # A run that stopped at a coarse scale still gives a picture of the size that was asked for.
     image = clamped(_coloured(carried(image, recipe, inputs, scales[-1]), recipe, inputs), recipe)
-    return Outcome(image.astype(backend.dtype), tuple(history), stopped, used)
+    return Outcome(image.astype(backend.dtype), tuple(history), stopped, used, tuple(tiles))
 
 
 def _changed_nothing(history: Sequence[Losses]) -> bool:

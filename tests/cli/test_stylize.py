@@ -399,6 +399,20 @@ def test_a_rerun_keeps_as_few_pairs_of_lbfgs_as_memory_left(nst, photo, painting
     assert images.read_record("out-rerun.png")["recipe"]["optimizer"]["history"] == 3
 
 
+def test_a_rerun_says_that_memory_made_the_tiles_smaller_on_the_way(nst, photo, painting, quick, framework):
+    nst(photo, painting, "-o", "out.png", "--backend", framework, *quick)
+    record = images.read_record("out.png")
+    assert "tiles" not in record
+    images.write("out.png", pixels("out.png"), record | {"tile": 32, "tiles": [None, 64, 32]}, force=True)
+    moved = ["--content", photo, "--style", painting, "--weights", quick[1], "--force"]
+    said = "out.png: computed in several tiles in turn (none, 64 px, 32 px), here in the last alone; details may differ"
+    assert said in nst("rerun", "out.png", *moved)[2]
+    assert images.read_record("out-rerun.png")["tile"] == 32
+    for options in (["--size", 33], ["--tile", "off"]):
+        code, _, err = nst("rerun", "out.png", *moved, *options)
+        assert (code, "in turn" in err) == (0, False)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
 def test_a_rerun_finds_an_input_whose_name_is_no_utf8(nst, photo, painting, quick):
     Path("caf\udce9.png").write_bytes(photo.read_bytes())

@@ -87,7 +87,7 @@ def test_a_run_goes_on_in_smaller_tiles_from_the_same_step(number, backend_name,
     # The third step fails and is taken again, with image and optimiser's state as they were.
     assert tiles == [256, 256, 256, 128, 128, 128]
     assert heard == ["out of memory; going on from the last step in tiles of 128 px"]
-    assert outcome.plan.tile == 128
+    assert (outcome.plan.tile, outcome.tiles) == (128, (256, 128))
     assert relative(outcome.image, expected.image) <= 1e-10
     np.testing.assert_allclose([step.total for step in outcome.losses], [step.total for step in expected.losses])
 
