@@ -1,7 +1,9 @@
 """A descent that goes on where memory runs out: in smaller tiles, or with fewer pairs of L-BFGS."""
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 from nst_spec import tiles
 from nst_spec.backend import Backend, Image, Losses, Objective, Problem
@@ -11,6 +13,9 @@ from nst_spec.messages import Say
 from nst_spec.recipe import LBFGS
 
 OUT_OF_MEMORY = "out of memory"
+A_COPY = "a copy of the image"
+
+Result = TypeVar("Result")
 
 
 class OutOfMemoryError(NstError):
@@ -26,14 +31,14 @@ class FrugalDescent:
     def __init__(self, backend: Backend, problem: Problem, image: Image, *, say: Say, warn: Say) -> None:
         """Begin at an image; `say` is told how the problem is computed, `warn` when memory runs out.
 
-        Raises OutOfMemoryError where nothing smaller is left to try, as `evaluate` and `update` do.
+        Raises OutOfMemoryError where nothing smaller is left to try, as every method does.
         """
         self.backend, self.problem, self.say, self.warn = backend, problem, say, warn
         self.tile: int | None = None
         self.updates = 0
         objective = self._objective(problem)
         self.optimizer, self.history = objective.recipe.optimizer, objective.plan.history
-        self.descent = objective.descent(image)
+        self.descent = self._or_end(partial(objective.descent, image), "the optimiser")
 
     def _objective(self, problem: Problem) -> Objective:
         while True:
@@ -59,6 +64,13 @@ class FrugalDescent:
     def _check(self, error: Exception) -> None:
         if not self.backend.ran_out_of_memory(error):
             raise error
+
+    def _or_end(self, attempt: Callable[[], Result], what: str) -> Result:
+        try:
+            return attempt()
+        except Exception as error:
+            self._check(error)
+        raise OutOfMemoryError(f"{OUT_OF_MEMORY} for {what}; a smaller --size needs less")
 
     def _choose_smaller_tiles(self, failed: Plan) -> None:
         images = (self.problem.content, *self.problem.styles)
@@ -113,17 +125,17 @@ class FrugalDescent:
 
     def keep(self) -> None:
         """Remember the current image."""
-        self.descent.keep()
+        self._or_end(self.descent.keep, A_COPY)
 
     def restore(self) -> None:
         """Go back to the remembered image and clear the optimiser's history."""
-        self.descent.restore()
+        self._or_end(self.descent.restore, A_COPY)
         self.updates = 0
 
     def image(self) -> Image:
         """Return the current image, unclipped."""
-        return self.descent.image()
+        return self._or_end(self.descent.image, A_COPY)
 
     def kept(self) -> Image:
         """Return the remembered image, unclipped."""
-        return self.descent.kept()
+        return self._or_end(self.descent.kept, A_COPY)

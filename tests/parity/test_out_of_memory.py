@@ -100,6 +100,39 @@ def test_what_the_optimiser_holds_is_not_planned_for_once_more(backend_name, dev
     assert (outcome.plan.tile, outcome.plan.history) == (128, None)
 
 
+@pytest.mark.parametrize(("method", "steps"), [("keep", 2), ("image", 3)])
+def test_a_copy_that_does_not_fit_ends_the_run_with_the_picture_so_far(
+    method, steps, backend_name, device, failing, inputs, eager
+):
+    failing(method, lambda tile, call: call == 3, errors(backend_name)[0])
+    # What is saved on the way is such a copy, too.
+    chosen = quick(guard=False, result="last")
+    outcome = run.run(
+        backends.load(backend_name, device=device), chosen, inputs, lambda progress: progress.image() is None
+    )
+    assert outcome.stopped == "out of memory for a copy of the image; a smaller --size needs less"
+    assert len(outcome.losses) == steps
+    assert np.isfinite(outcome.image).all()
+
+
+def test_an_optimiser_that_does_not_fit_leaves_the_coarser_picture(backend_name, device, inputs, monkeypatch, eager):
+    objective = importlib.import_module(f"nst_{backend_name}.objective").Objective
+    original, calls = objective.descent, []
+
+    def descent(self, image):
+        calls.append(image.shape)
+        if len(calls) == 2:
+            raise errors(backend_name)[0]
+        return original(self, image)
+
+    monkeypatch.setattr(objective, "descent", descent)
+    chosen = quick(scales=[{"fraction": 0.5, "steps": 2}, {"fraction": 1.0, "steps": 2}])
+    outcome = run.run(backends.load(backend_name, device=device), chosen, inputs)
+    assert outcome.stopped == "out of memory for the optimiser; a smaller --size needs less"
+    assert (len(outcome.losses), len(calls)) == (2, 2)
+    assert outcome.image.shape == (160, 112, 3)
+
+
 @pytest.mark.parametrize(("style_scale", "tile"), [(1.0, 64), (2.0, 128)])
 def test_the_first_tiles_are_half_the_larger_image(style_scale, tile, backend_name, device, failing, inputs, eager):
     tiles = failing("evaluate", lambda tile, call: tile is None, errors(backend_name)[0])
