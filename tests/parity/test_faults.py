@@ -138,31 +138,56 @@ def resized_bilinearly(monkeypatch, package):
     monkeypatch.setattr(objective, "passes", faulty)
 
 
-def last_of_equals(monkeypatch, package):
-    """Of equal maxima the last one receives the gradient."""
+def pooling_as(monkeypatch, package, computed):
+    """Every pooling gives what `computed` makes of its layer and the input, in the framework's own operations."""
     network = importlib.import_module(f"{package}.network")
     original = network._pooling_layer
     if package == "nst_torch":
         import torch
 
-        class Backwards(torch.nn.Module):
+        class Other(torch.nn.Module):
             def __init__(self, layer):
                 super().__init__()
                 self.layer = layer
 
             def forward(self, x):
-                return self.layer(x.flip(2, 3)).flip(2, 3)
+                return computed(self.layer, x)
 
-        monkeypatch.setattr(network, "_pooling_layer", lambda pooling: Backwards(original(pooling)))
+        monkeypatch.setattr(network, "_pooling_layer", lambda pooling: Other(original(pooling)))
     else:
-        import tensorflow as tf
 
         def faulty(pooling, **settings):
             layer = original(pooling, **settings)
-            turn = lambda x: tf.reverse(x, axis=[1, 2])  # noqa: E731
-            return lambda x: turn(layer(turn(x))) if not hasattr(x, "_keras_history") else layer(x)
+            return lambda x: layer(x) if hasattr(x, "_keras_history") else computed(layer, x)
 
         monkeypatch.setattr(network, "_pooling_layer", faulty)
+
+
+def last_of_equals(monkeypatch, package):
+    """Of equal maxima the last one receives the gradient."""
+    if package == "nst_torch":
+        turn = lambda x: x.flip(2, 3)  # noqa: E731
+    else:
+        import tensorflow as tf
+
+        turn = lambda x: tf.reverse(x, axis=[1, 2])  # noqa: E731
+    pooling_as(monkeypatch, package, lambda layer, x: turn(layer(turn(x))))
+
+
+def too_long(monkeypatch, package):
+    """The way back through a pooling gives more than it should, and the way forward what it should."""
+    if package == "nst_torch":
+        held = lambda x: x.detach()  # noqa: E731
+    else:
+        import tensorflow as tf
+
+        held = tf.stop_gradient
+
+    def longer(layer, x):
+        y = layer(x)
+        return y + 0.3 * (y - held(y))
+
+    pooling_as(monkeypatch, package, longer)
 
 
 def subtract(variable, step):
@@ -202,38 +227,6 @@ def epsilon_under_the_root(monkeypatch, package):
         return subtract(self.variable, step)
 
     monkeypatch.setattr(rule, "update", faulty)
-
-
-def too_long(monkeypatch, package):
-    """The way back through a pooling gives more than it should, and the way forward what it should."""
-    network = importlib.import_module(f"{package}.network")
-    original = network._pooling_layer
-    if package == "nst_torch":
-        import torch
-
-        class Longer(torch.nn.Module):
-            def __init__(self, layer):
-                super().__init__()
-                self.layer = layer
-
-            def forward(self, x):
-                y = self.layer(x)
-                return y + 0.3 * (y - y.detach())
-
-        monkeypatch.setattr(network, "_pooling_layer", lambda pooling: Longer(original(pooling)))
-    else:
-        import tensorflow as tf
-
-        def faulty(pooling, **settings):
-            layer = original(pooling, **settings)
-
-            def longer(x):
-                y = layer(x)
-                return y if hasattr(x, "_keras_history") else y + 0.3 * (y - tf.stop_gradient(y))
-
-            return longer
-
-        monkeypatch.setattr(network, "_pooling_layer", faulty)
 
 
 def narrow_margin(monkeypatch, package):
