@@ -152,8 +152,14 @@ def _environment(sides: tuple[Environment, Environment]) -> dict[str, tuple[Any,
 
 def _settings(side: Environment) -> tuple[dict[str, Any], ...]:
     return (
-        {"backend": side.backend, "device": side.device, "number format": side.dtype, "precision": side.precision}
-        | {"fast": side.fast, "tiles of px": side.tile},
+        {
+            "backend": side.backend,
+            "device": side.device,
+            "number format": side.dtype,
+            "precision": side.precision,
+            "fast": side.fast,
+            "tiles of px": side.tile,
+        },
         {f"switch {name}": switch for name, switch in side.switches.items()},
         {"system": side.system, "nst version": side.nst},
         {f"{name} version": version for name, version in side.versions.items()},

@@ -128,9 +128,8 @@ def _table(comparison: Comparison, all_layers: bool) -> Table:
 def _cell(measure: Measure | None) -> Text:
     if measure is None:
         return Text("")
-    if measure.error is None:
-        return Text("none OUT", style="red")  # a row of longer words would not fit
-    return Text(measure.text) if measure.ok else Text(f"{measure.text} OUT", style="red")
+    text = "none" if measure.error is None else measure.text  # a row of longer words would not fit
+    return Text(text) if measure.ok else Text(f"{text} OUT", style="red")
 
 
 def _choices(layer: Layer) -> str:

@@ -4,7 +4,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from nst.cli_options import (
     check_file,
     check_kept,
     exempt_from_collection,
+    fast_option,
     files_of,
     json_option,
     judged_image_option,
@@ -29,7 +30,6 @@ from nst.cli_options import (
     say,
     styles_argument,
     tile_option,
-    with_options,
 )
 from nst.typed import as_argument, as_typed
 from nst_spec.errors import NstError
@@ -41,17 +41,9 @@ if TYPE_CHECKING:
 
 OUT_OF_TOLERANCE = 1
 
-EXACTLY: Mapping[str, Any] = {"tile": "off", "fast": False}
-"""How a backend computes what is compared unless it is asked for otherwise."""
 DEFAULTS = {"size.pixels": 127, "steps": 20}
 """Large enough for every layer to have many positions, small enough for the oracle, long enough for chaos to show, and
 odd at every pooling, which shows how they round."""
-
-
-def painting_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the choice of what pictures are painted by, in the place of what is exact."""
-    text = "Round more where that is faster, as painting does; not if not given."
-    return with_options(command, click.option("--fast/--no-fast", default=None, help=text), tile_option)
 
 
 @click.command(short_help="Record what one backend computes, for nst diff.")
@@ -73,7 +65,8 @@ def painting_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--quiet", is_flag=True, help="Say nothing but warnings and errors.")
 @backend_option
 @machine_options
-@painting_options
+@fast_option
+@tile_option
 @recipe_options
 def trace(
     content: str,
@@ -105,7 +98,7 @@ def trace(
     if named and all_recipes:
         raise NstError(f"expected --all-recipes or --recipe {named}, received both")
     names = recipe.names() if all_recipes else [named]
-    options = {**EXACTLY, **keywords(given, quiet=quiet)}
+    options = {"tile": "off", **keywords(given, quiet=quiet)}
     options["settings"] = DEFAULTS | options["settings"]
     judged = images.read(image, allow_large=given["allow_large"], warn=to_stderr) if image else None
     paths = [output / f"{name}{SAFETENSORS}" if all_recipes else output for name in names]
@@ -117,7 +110,7 @@ def trace(
     for number, (name, path) in enumerate(zip(names, paths, strict=True), start=1):
         chosen = options | ({"recipe": name} if name else {})
         # What is faster is chosen by a stopwatch, and so never the same for sure.
-        prepared = prepare(content, style, deterministic=not chosen["fast"], **chosen)
+        prepared = prepare(content, style, deterministic=not chosen.get("fast"), **chosen)
         exempt_from_collection()
         check_kept(path, [image, named, *files_of(prepared.inputs)])
         look = ", a second look" if closer else ""
@@ -186,7 +179,8 @@ def diff(first: Path, second: Path, as_json: bool, layers: bool, report: Path | 
 @click.option("--layers", is_flag=True, help="Show every layer, not the taps alone.")
 @click.option("--quiet", is_flag=True, help="Say nothing but the result, warnings and errors.")
 @machine_options
-@painting_options
+@fast_option
+@tile_option
 @recipe_options
 def compare(
     content: str,

@@ -22,6 +22,11 @@ styles_argument = click.argument("style", nargs=-1, required=True)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 threads_option = click.option("--threads", type=int, help="CPU threads.")
 offline_option = click.option("--offline", is_flag=True, help="Never download.")
+fast_option = click.option(
+    "--fast/--no-fast",
+    default=None,
+    help="Round more where that is faster; if not given, to paint and not to judge or compare.",
+)
 allow_large_option = click.option("--allow-large", is_flag=True, help="Accept images over 300 megapixels.")
 judged_image_option = click.option("--image", help="The image to judge; photo, painting and noise mixed if not given.")
 
@@ -142,10 +147,9 @@ def tile_option(command: Callable[..., None]) -> Callable[..., None]:
 
 def rounding_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the choice between speed and what rounding alone changes; nst.api.prepare has the defaults."""
-    fast = "Round more where that is faster; if not given, to paint and not to judge."
     return with_options(
         command,
-        click.option("--fast/--no-fast", default=None, help=fast),
+        fast_option,
         click.option("--deterministic", is_flag=True, default=None, help="The same bits every time, on a GPU too."),
     )
 

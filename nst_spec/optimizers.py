@@ -237,9 +237,14 @@ class CompactLBFGS:
 def overflows(norms: Array, products: Array) -> bool:
     """Return whether what CompactLBFGS.step takes is more than a framework's numbers hold, though the gradient is not.
 
-    Products of what is divided by a number, and multiplied by it then in float64, are not.
+    Then gradient and latest y are to be divided by a number, and what is read of them is `undivided`.
     """
     return bool(np.isfinite(norms[0]) and not (np.isfinite(norms).all() and np.isfinite(products).all()))
+
+
+def undivided(norms: Array, products: Array, unit: float) -> tuple[Array, Array]:
+    """Return what CompactLBFGS.step takes, of what was read of a gradient and a latest y divided by `unit`."""
+    return norms * (unit, unit, unit**2), products * unit
 
 
 class SGD:

@@ -8,7 +8,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from nst_spec import recipe as recipes
-from nst_spec.optimizers import CompactLBFGS, adam_epsilon, overflows, sgd_rate
+from nst_spec.optimizers import CompactLBFGS, adam_epsilon, overflows, sgd_rate, undivided
 
 BLOCK, BLOCK_BYTES = 5, 2**27
 """Pairs of L-BFGS in one array, and its bytes, at most: a few large products take less time than many small ones, but
@@ -93,8 +93,7 @@ class LBFGS:
         norms, products = self._products(g, changes, latest)
         if overflows(norms, products):
             unit = max(float(tf.reduce_max(tf.abs(vector))) for vector in (g, *changes))
-            norms, products = self._products(g / unit, [change / unit for change in changes], latest)
-            return norms * (unit, unit, unit**2), products * unit
+            return undivided(*self._products(g / unit, [change / unit for change in changes], latest), unit)
         return norms, products
 
     def _products(

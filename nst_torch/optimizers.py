@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nst_spec import optimizers
 from nst_spec import recipe as recipes
-from nst_spec.optimizers import CompactLBFGS, adam_epsilon, overflows, sgd_rate
+from nst_spec.optimizers import CompactLBFGS, adam_epsilon, overflows, sgd_rate, undivided
 
 BLOCK = 10
 """Pairs of L-BFGS that memory of a GPU is taken for at a time."""
@@ -121,8 +121,7 @@ class _CompactLBFGS:
         norms, products = self._products(g, changes, latest)
         if overflows(norms, products):
             unit = max(float(vector.abs().max()) for vector in (g, *changes))
-            norms, products = self._products(g / unit, changes / unit, latest)
-            return norms * (unit, unit, unit**2), products * unit
+            return undivided(*self._products(g / unit, changes / unit, latest), unit)
         return norms, products
 
     def _products(self, g: Tensor, changes: Tensor, latest: Tensor) -> tuple[NDArray, NDArray]:
